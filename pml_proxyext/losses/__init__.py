@@ -1,0 +1,6 @@
+"""Losses: drop-in replacements for those of pytorch-metric-learning. One paper, one file."""
+
+from pml_proxyext.losses.proxy_anchor_loss import ProxyAnchorLoss
+from pml_proxyext.losses.proxy_loss import ProxyLoss
+
+__all__ = ["ProxyAnchorLoss", "ProxyLoss"]

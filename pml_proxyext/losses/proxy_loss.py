@@ -1,0 +1,90 @@
+"""What every loss with proxies shares: the proxies, the checks of its inputs, optimizer groups, and logits."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from pytorch_metric_learning.distances import BaseDistance, CosineSimilarity
+from pytorch_metric_learning.losses import BaseMetricLossFunction
+from pytorch_metric_learning.losses.mixins import WeightRegularizerMixin
+from pytorch_metric_learning.utils import common_functions as c_f
+from pytorch_metric_learning.utils import loss_and_miner_utils as lmu
+from torch import Tensor, nn
+
+from pml_proxyext.utils.checks import check_embeddings, check_integer, check_labels
+from pml_proxyext.utils.parameter_groups import parameter_groups
+from pml_proxyext.utils.precision import accumulation_dtype, upcast
+
+__all__ = ["ProxyLoss", "element_loss"]
+
+
+def element_loss(losses: Tensor) -> dict[str, Any]:
+    """Describe one loss per sample of the batch to PML's reducers (``DivisorReducer`` included)."""
+    indices = torch.arange(len(losses), device=losses.device)
+    return {"losses": losses, "indices": indices, "reduction_type": "element", "divisor": len(losses)}
+
+
+class ProxyLoss(WeightRegularizerMixin, BaseMetricLossFunction):
+    r"""Base of the losses that learn one proxy :math:`p_c` per class.
+
+    A subclass implements :meth:`sample_losses`; inputs are checked before, and the proxies are regularised after it.
+    The proxies are float32 masters: a batch in another dtype or on another device sees a converted copy.
+
+    Args:
+        num_classes: number of training classes :math:`C`; labels must lie in ``[0, C)``.
+        embedding_size: width :math:`D` of the embeddings.
+        **kwargs: ``distance``, ``reducer``, ``embedding_regularizer``, ``weight_regularizer``, ``weight_init_func``
+            and the other keywords of PML's losses.
+
+    Shapes:
+        embeddings ``(N, D)`` floating point, labels ``(N,)`` integers -> a scalar, in float32 for half precision.
+
+    Raises:
+        ValueError: for labels that are missing, not integers or out of range, embeddings of another width or dtype,
+            and for ``ref_emb``, which a proxy loss has no use for.
+    """
+
+    #: Factor of the learning rate for each beginning of a parameter's name; see :meth:`param_groups`.
+    lr_multipliers: ClassVar[dict[str, float]] = {"": 100.0}
+
+    def __init__(self, num_classes: int, embedding_size: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.num_classes = check_integer("num_classes", num_classes)
+        self.embedding_size = check_integer("embedding_size", embedding_size)
+        self.proxies = nn.Parameter(torch.empty(num_classes, embedding_size))
+        self.weight_init_func(self.proxies)
+        self.add_to_recordable_attributes(list_of_names=["num_classes", "embedding_size"])
+
+    def sample_losses(self, embeddings: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+        """Return one loss per sample, ``(N,)``; ``weights`` in [0, 1] say how often a miner chose each sample."""
+        raise NotImplementedError
+
+    def compute_loss(
+        self, embeddings: Tensor, labels: Tensor, indices_tuple: Any, ref_emb: Tensor, ref_labels: Tensor
+    ) -> dict[str, dict[str, Any]]:
+        c_f.labels_required(labels)
+        c_f.ref_not_supported(embeddings, labels, ref_emb, ref_labels)
+        check_embeddings(embeddings, self.embedding_size)
+        labels = check_labels(labels, self.num_classes)
+        if len(embeddings) == 0:
+            return self.zero_losses()
+        weights = lmu.convert_to_weights(indices_tuple, labels, dtype=accumulation_dtype(embeddings.dtype))
+        losses = {"loss": element_loss(self.sample_losses(embeddings, labels, weights))}
+        self.add_weight_regularization_to_loss_dict(losses, self.proxies)
+        return losses
+
+    def get_logits(self, embeddings: Tensor) -> Tensor:
+        """Return ``(N, num_classes)`` similarities to the proxies: larger means nearer, whatever the distance."""
+        mat = self.distance(embeddings, self.proxies.to(embeddings))
+        return upcast(mat if self.distance.is_inverted else -mat)
+
+    def param_groups(self, lr: float) -> list[dict[str, Any]]:
+        """Return the loss's optimizer groups, each at ``lr`` times its multiplier and without weight decay."""
+        return parameter_groups(self, lr, self.lr_multipliers)
+
+    def get_default_distance(self) -> BaseDistance:
+        return CosineSimilarity()
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={getattr(self, name)}" for name in self._record_these)

@@ -1,0 +1,1 @@
+"""Input checks, the dtype policy and parameter groups: what every other room stands on."""

@@ -1,0 +1,40 @@
+"""Optimizer groups for losses that own parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from pml_proxyext.utils.checks import check_number
+
+__all__ = ["parameter_groups"]
+
+
+def parameter_groups(module: nn.Module, lr: float, multipliers: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Return one optimizer group per multiplier, each without weight decay.
+
+    Args:
+        module: the loss whose parameters are to be optimised.
+        lr: the base learning rate, as a rule that of the network; at least 0.
+        multipliers: from the beginning of a parameter's name to the factor of its learning rate; the longest
+            beginning that fits decides, and ``""`` fits every name.
+
+    Raises:
+        ValueError: if ``lr`` is not a finite number >= 0, or a parameter fits no multiplier: none may be forgotten.
+
+    Example:
+        >>> [group["lr"] for group in parameter_groups(nn.Linear(2, 2), 0.1, {"weight": 10.0, "": 1.0})]
+        [1.0, 0.1]
+    """
+    check_number("lr", lr, low=0.0)
+    groups: dict[str, dict[str, Any]] = {}
+    for name, parameter in module.named_parameters():
+        fitting = [prefix for prefix in multipliers if name.startswith(prefix)]
+        if not fitting:
+            raise ValueError(f"multipliers must cover every parameter, got none for {name!r} in {list(multipliers)}")
+        prefix = max(fitting, key=len)
+        group = groups.setdefault(prefix, {"params": [], "lr": lr * multipliers[prefix], "weight_decay": 0.0})
+        group["params"].append(parameter)
+    return list(groups.values())
