@@ -1,4 +1,4 @@
-r"""Proxy Anchor, its per-sample reading in the releases of NIR and nivMF, and their binomial-deviance ProxyNCA."""
+r"""Proxy Anchor, with the two relatives of it that the releases of NIR and nivMF compute."""
 
 from __future__ import annotations
 
@@ -8,52 +8,13 @@ import torch
 from pytorch_metric_learning.utils import common_functions as c_f
 from torch import Tensor
 
+from pml_proxyext.losses.binomial_deviance import BinomialDeviance
 from pml_proxyext.losses.proxy_loss import ProxyLoss
 from pml_proxyext.utils.checks import check_choice, check_number
-from pml_proxyext.utils.precision import log1p_exp
 
-__all__ = ["ProxyAnchorLoss", "ProxyAnchorVariant", "proxy_anchor_losses"]
+__all__ = ["ProxyAnchorLoss", "ProxyAnchorVariant"]
 
 ProxyAnchorVariant = Literal["class", "sample", "nca"]
-
-
-def proxy_anchor_losses(
-    similarities: Tensor,
-    labels: Tensor,
-    weights: Tensor,
-    alpha: float = 32.0,
-    margin: float = 0.1,
-    variant: ProxyAnchorVariant = "class",
-) -> Tensor:
-    r"""Return Proxy Anchor as one loss per sample, whose mean over the batch is the loss of :class:`ProxyAnchorLoss`.
-
-    Args:
-        similarities: ``(N, C)``, of samples to proxies, larger means nearer.
-        labels: ``(N,)`` in ``[0, C)``.
-        weights: ``(N,)`` in [0, 1]; a weight :math:`w` enters an exponent as :math:`w - 1`, as in PML.
-        alpha: the scale :math:`\alpha`.
-        margin: the margin :math:`\delta`.
-        variant: see :class:`ProxyAnchorLoss`.
-
-    A term that belongs to a proxy rather than to a sample is shared among the samples in proportion to their
-    part in its sum, so that class weights and other per-sample reductions find the samples that caused it.
-    """
-    n, num_classes = similarities.shape
-    lowest = torch.finfo(similarities.dtype).min
-    own = similarities.gather(1, labels[:, None]).squeeze(1)  # (N,)
-    pull = -alpha * (own - margin) + (weights - 1)  # (N,)
-    push = alpha * (similarities + margin) + (weights - 1)[:, None]  # (N, C)
-    push = push.scatter(1, labels[:, None], lowest)
-    same_class = labels[:, None] == labels[None, :]  # (N, N)
-    class_count = same_class.sum(1).to(similarities.dtype)  # (N,)
-    if variant == "nca":
-        return log1p_exp(pull + class_count.log()) + log1p_exp(push.logsumexp(1))
-    positive = log1p_exp(pull[None, :].masked_fill(~same_class, lowest).logsumexp(1))  # (N,)
-    if variant == "class":
-        positive = positive * (n / (class_count * class_count.reciprocal().sum()))  # the sum counts the classes present
-    column = push.logsumexp(0)  # (C,)
-    share = (push - column).exp().detach()  # (N, C), columns sum to one
-    return positive + share @ log1p_exp(column) * (n / num_classes)
 
 
 class ProxyAnchorLoss(ProxyLoss):
@@ -114,12 +75,18 @@ class ProxyAnchorLoss(ProxyLoss):
         super().__init__(num_classes, embedding_size, **kwargs)
         self.margin = check_number("margin", margin)
         self.alpha = check_number("alpha", alpha, low=0.0, open_low=True)
-        check_choice("variant", variant, ["class", "sample", "nca"])
-        self.variant: ProxyAnchorVariant = variant
+        self.variant = check_choice("variant", variant, ["class", "sample", "nca"])
+        self.objective = BinomialDeviance(
+            self.alpha,
+            positive_margin=self.margin,
+            negative_margin=-self.margin,
+            positives="present" if variant == "class" else "samples",
+            over="proxies" if variant == "nca" else "samples",
+        )
         self.add_to_recordable_attributes(list_of_names=["margin", "alpha"])
 
     def sample_losses(self, embeddings: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-        return proxy_anchor_losses(self.get_logits(embeddings), labels, weights, self.alpha, self.margin, self.variant)
+        return self.objective(self.get_logits(embeddings), labels, weights)
 
     def get_default_weight_init_func(self) -> c_f.TorchInitWrapper:
         return c_f.TorchInitWrapper(torch.nn.init.kaiming_normal_, mode="fan_out")

@@ -46,7 +46,7 @@ class ProxyLoss(WeightRegularizerMixin, BaseMetricLossFunction):
     """
 
     #: Factor of the learning rate for each beginning of a parameter's name; see :meth:`param_groups`.
-    lr_multipliers: ClassVar[dict[str, float]] = {"": 100.0}
+    lr_multipliers: ClassVar[dict[str, float]] = {"proxies": 100.0}
 
     def __init__(self, num_classes: int, embedding_size: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -79,9 +79,14 @@ class ProxyLoss(WeightRegularizerMixin, BaseMetricLossFunction):
         mat = self.distance(embeddings, self.proxies.to(embeddings))
         return upcast(mat if self.distance.is_inverted else -mat)
 
-    def param_groups(self, lr: float) -> list[dict[str, Any]]:
-        """Return the loss's optimizer groups, each at ``lr`` times its multiplier and without weight decay."""
-        return parameter_groups(self, lr, self.lr_multipliers)
+    def param_groups(self, lr: float, **multipliers: float) -> list[dict[str, Any]]:
+        """Return the loss's optimizer groups, each at ``lr`` times its multiplier and without weight decay.
+
+        Args:
+            lr: the learning rate of the network.
+            **multipliers: other factors than the defaults, by parameter name: ``param_groups(1e-3, proxies=30.0)``.
+        """
+        return parameter_groups(self, lr, {**self.lr_multipliers, **multipliers})
 
     def get_default_distance(self) -> BaseDistance:
         return CosineSimilarity()

@@ -22,13 +22,19 @@ def parameter_groups(module: nn.Module, lr: float, multipliers: Mapping[str, flo
             beginning that fits decides, and ``""`` fits every name.
 
     Raises:
-        ValueError: if ``lr`` is not a finite number >= 0, or a parameter fits no multiplier: none may be forgotten.
+        ValueError: if ``lr`` or a multiplier is not a finite number >= 0, a multiplier fits no parameter, or a
+            parameter fits no multiplier: none may be forgotten.
 
     Example:
         >>> [group["lr"] for group in parameter_groups(nn.Linear(2, 2), 0.1, {"weight": 10.0, "": 1.0})]
         [1.0, 0.1]
     """
     check_number("lr", lr, low=0.0)
+    names = [name for name, _ in module.named_parameters()]
+    for prefix, multiplier in multipliers.items():
+        check_number(f"the multiplier of {prefix!r}", multiplier, low=0.0)
+        if not any(name.startswith(prefix) for name in names):
+            raise ValueError(f"multipliers must name parameters, got {prefix!r}; the parameters are {names}")
     groups: dict[str, dict[str, Any]] = {}
     for name, parameter in module.named_parameters():
         fitting = [prefix for prefix in multipliers if name.startswith(prefix)]
