@@ -10,6 +10,7 @@ stable downwards. ``scipy.special.ive`` would underflow where embeddings live (D
 from __future__ import annotations
 
 import math
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -65,10 +66,10 @@ def _horner(coefficients: list[float], variable: Tensor) -> Tensor:
 def _expanded_partition(squared: Tensor, order: float) -> Tensor:
     radius = torch.sqrt(squared + order * order)
     excess = squared / (radius + order)  # radius - order, without cancellation
-    series = _series_coefficients(order, squared.dtype)
-    series[0] = -math.fsum(series)  # S(t) - S(1): exactly zero at zero concentration
     leading = excess - order * torch.log1p(excess / (2 * order)) - 0.5 * torch.log1p(excess / order)
-    return leading + _horner(series, order / radius)
+    # S(t) - S(1) = (t - 1) Q(t), where t - 1 = -excess / radius: exact near zero concentration.
+    quotient = list(accumulate(reversed(_series_coefficients(order, squared.dtype)[1:])))[::-1]
+    return leading - excess / radius * _horner(quotient, order / radius)
 
 
 def _expanded_ratio(squared: Tensor, order: float) -> Tensor:
@@ -116,7 +117,7 @@ class _LogPartition(torch.autograd.Function):
         ctx.save_for_backward(squared)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (squared,) = ctx.saved_tensors
         return gradient * _ratio(squared, ctx.order) / 2, None
 
@@ -166,7 +167,8 @@ def log_vmf_normalizer(concentration: Tensor, dim: int) -> Tensor:
     .. math:: \log C_D(\kappa) = (D/2 - 1) \log \kappa - (D/2) \log 2\pi - \log I_{D/2-1}(\kappa)
 
     Its derivative is :math:`-A_D(\kappa)`, see :func:`bessel_ratio`; both can be differentiated again. The error is
-    below 1e-12 relative to :math:`\max(1, |\log C_D|)` in float64; float32 inputs are computed in float32, to its resolution.
+    below 1e-12 relative to :math:`\max(1, |\log C_D|)` in float64; float32 inputs are computed in float32, to its
+    resolution, with about the work of 15 elementwise logarithms forward and 12 backward for D >= 64.
 
     Args:
         concentration: :math:`\kappa \ge 0`, any shape; zero is the uniform distribution.
