@@ -10,9 +10,17 @@ from pytorch_metric_learning.losses.mixins import WeightRegularizerMixin
 from pytorch_metric_learning.utils import common_functions as c_f
 from pytorch_metric_learning.utils import loss_and_miner_utils as lmu
 from torch import Tensor
-from torch.nn.functional import normalize, softplus
+from torch.nn.functional import normalize
 
 from pml_proxyext.flows import ConditionalFlow, ConditionMode
+from pml_proxyext.losses.nir_likelihood import (
+    LIKELIHOODS,
+    NOISE_DISTRIBUTIONS,
+    Likelihood,
+    NoiseDistribution,
+    add_noise,
+    likelihood_loss,
+)
 from pml_proxyext.losses.proxy_access import class_proxies, full_precision_loss, own_proxies, similarity_logits
 from pml_proxyext.losses.proxy_anchor_loss import ProxyAnchorLoss
 from pml_proxyext.losses.proxy_loss import element_loss
@@ -20,13 +28,7 @@ from pml_proxyext.utils.checks import check_choice, check_embeddings, check_inte
 from pml_proxyext.utils.parameter_groups import parameter_groups
 from pml_proxyext.utils.precision import upcast
 
-__all__ = ["Likelihood", "NIRLoss", "NoiseDistribution"]
-
-Likelihood = Literal["plain", "softplus", "exp"]
-NoiseDistribution = Literal["gaussian", "uniform"]
-
-# Beyond it exp goes on as a straight line. Adam squares gradients: exp(30)^2 leaves float32 room for a factor of 1e6.
-_EXP_CAP = 30.0
+__all__ = ["NIRLoss"]
 
 
 class NIRLoss(WeightRegularizerMixin, BaseMetricLossFunction):
@@ -137,22 +139,18 @@ class NIRLoss(WeightRegularizerMixin, BaseMetricLossFunction):
         self.nir_weight = check_number("nir_weight", nir_weight, low=0.0)
         self.proxy_weight = check_number("proxy_weight", proxy_weight, low=0.0)
         self.noise_scale = check_number("noise_scale", noise_scale, low=0.0)
-        check_choice("likelihood", likelihood, ["plain", "softplus", "exp"])
-        check_choice("noise_distribution", noise_distribution, ["gaussian", "uniform"])
-        self.likelihood: Likelihood = likelihood
-        self.noise_distribution: NoiseDistribution = noise_distribution
+        self.likelihood: Likelihood = check_choice("likelihood", likelihood, LIKELIHOODS)
+        self.noise_distribution: NoiseDistribution = check_choice(
+            "noise_distribution", noise_distribution, NOISE_DISTRIBUTIONS
+        )
         self.detach_condition = detach_condition
         self.generator = generator
         self.proxy_loss, self.is_default_base = base, proxy_loss is None
         self.flow = ConditionalFlow(
             embedding_size, embedding_size, n_blocks, n_layers, hidden_size, clamp, condition_mode, permutation_seed
         )
-        #: Factor of the learning rate for each beginning of a parameter's name in the base loss, and for the flow.
-        self.lr_multipliers = dict(
-            getattr(base, "lr_multipliers", {name: 100.0 for name, _ in base.named_parameters()})
-        )
-        if n_blocks:
-            self.lr_multipliers["flow"] = 1.0
+        #: Factor of the learning rate for the flow, and for the base loss's parameters by how their names begin there.
+        self.lr_multipliers = {"flow": 1.0, **getattr(base, "lr_multipliers", {"": 100.0})}
         self.add_to_recordable_attributes(
             list_of_names=["num_classes", "embedding_size", "nir_weight", "proxy_weight", "noise_scale"]
         )
@@ -179,8 +177,9 @@ class NIRLoss(WeightRegularizerMixin, BaseMetricLossFunction):
         """
         initial = c_f.TorchInitWrapper(torch.nn.init.normal_, std=1 / 8)
         base = ProxyAnchorLoss(num_classes, embedding_size, variant=variant, weight_init_func=initial)
-        released = {"likelihood": "exp", "noise_distribution": "uniform", "n_blocks": 5, "n_layers": 8}
+        released: dict[str, Any] = {"likelihood": "exp", "noise_distribution": "uniform", "n_blocks": 5, "n_layers": 8}
         loss = cls(num_classes, embedding_size, base, proxy_weight=proxy_weight, **(released | kwargs))
+        loss.is_default_base = True  # built here, so its sample losses go through the reducer of this loss
         loss.lr_multipliers |= {"proxies": 4000.0, "flow": 50.0}
         return loss
 
@@ -208,9 +207,9 @@ class NIRLoss(WeightRegularizerMixin, BaseMetricLossFunction):
             return self.zero_losses()
         losses = {"proxy_loss": self._base_loss(embeddings, labels, indices_tuple)}
         losses["proxy_loss"]["losses"] = losses["proxy_loss"]["losses"] * self.proxy_weight
-        penalties = self._penalties(self.negative_log_likelihood(embeddings, labels))
-        weights = lmu.convert_to_weights(indices_tuple, labels, dtype=penalties.dtype)
-        losses["nir_loss"] = element_loss(penalties * weights * self.nir_weight)
+        nll = self.negative_log_likelihood(embeddings, labels)
+        weights = self.nir_weight * lmu.convert_to_weights(indices_tuple, labels, dtype=nll.dtype)
+        losses["nir_loss"] = element_loss(weights * likelihood_loss(nll, self.embedding_size, self.likelihood))
         self.add_weight_regularization_to_loss_dict(losses, self.proxies)
         return losses
 
@@ -219,9 +218,11 @@ class NIRLoss(WeightRegularizerMixin, BaseMetricLossFunction):
         directions = normalize(upcast(embeddings))
         proxies = class_proxies(self.proxy_loss, self.num_classes, self.embedding_size).to(directions)
         condition = own_proxies(proxies, directions, labels)
-        latents, log_det = self.flow(
-            self._noisy(directions), condition.detach() if self.detach_condition else condition
-        )
+        if self.detach_condition:
+            condition = condition.detach()
+        if self.noise_scale and self.training:
+            directions = add_noise(directions, self.noise_scale, self.noise_distribution, self.generator)
+        latents, log_det = self.flow(directions, condition)
         nll = latents.square().sum(1) / 2 - log_det
         if self.collect_stats:
             self.nll_per_dimension = nll.detach().mean().item() / self.embedding_size
@@ -232,22 +233,6 @@ class NIRLoss(WeightRegularizerMixin, BaseMetricLossFunction):
             return self.proxy_loss.compute_loss(embeddings, labels, indices_tuple, embeddings, labels)["loss"]
         value = full_precision_loss(self.proxy_loss, embeddings, labels, indices_tuple)
         return {"losses": value, "indices": None, "reduction_type": "already_reduced"}
-
-    def _noisy(self, directions: Tensor) -> Tensor:
-        if self.noise_scale == 0 or not self.training:
-            return directions
-        device = directions.device if self.generator is None else self.generator.device
-        draw = torch.randn if self.noise_distribution == "gaussian" else torch.rand
-        noise = draw(directions.shape, generator=self.generator, dtype=directions.dtype, device=device).to(directions)
-        if self.noise_distribution == "gaussian":
-            return directions + noise * (self.noise_scale / self.embedding_size**0.5)
-        return normalize(directions + noise * self.noise_scale)
-
-    def _penalties(self, nll: Tensor) -> Tensor:
-        if self.likelihood == "exp":
-            return nll.clamp(max=_EXP_CAP).exp() * (1 + (nll - _EXP_CAP).clamp(min=0))
-        per_dimension = nll / self.embedding_size
-        return per_dimension if self.likelihood == "plain" else softplus(per_dimension)
 
     @property
     def proxies(self) -> Tensor:
@@ -267,8 +252,10 @@ class NIRLoss(WeightRegularizerMixin, BaseMetricLossFunction):
             **multipliers: other factors than the defaults: ``flow``, and the base loss's parameters by their names
                 there, as in ``param_groups(1e-3, flow=2.0, proxies=30.0)``.
         """
-        named = {**self.lr_multipliers, **multipliers}
-        places = {name if name == "flow" else f"proxy_loss.{name}": factor for name, factor in named.items()}
+        factors = {**self.lr_multipliers, **multipliers}
+        if not self.flow.blocks:
+            del factors["flow"]
+        places = {name if name == "flow" else f"proxy_loss.{name}": factor for name, factor in factors.items()}
         return parameter_groups(self, lr, places)
 
     def _sub_loss_names(self) -> list[str]:

@@ -7,11 +7,14 @@ import importlib
 import math
 from collections.abc import Iterable
 from types import ModuleType
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 __all__ = ["check_choice", "check_embeddings", "check_integer", "check_labels", "check_number", "import_optional"]
+
+_Choice = TypeVar("_Choice", bound=str)
 
 
 def check_number(
@@ -41,7 +44,7 @@ def check_integer(name: str, value: int, *, low: int = 1) -> int:
     return value
 
 
-def check_choice(name: str, value: str, allowed: Iterable[str]) -> str:
+def check_choice(name: str, value: _Choice, allowed: Iterable[_Choice]) -> _Choice:
     """Return ``value`` if it is one of ``allowed``; otherwise raise a ValueError that suggests the nearest ones.
 
     Example:
