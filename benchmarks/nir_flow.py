@@ -1,0 +1,91 @@
+"""Time NIR's conditional flow against the same flow in FrEIA, forward and backward on one thread.
+
+Run it with ``python benchmarks/nir_flow.py``; it needs FrEIA (``pip install FrEIA``). The two flows get the same
+weights, and their latents are compared before anything is timed. Rounds of both are interleaved, so that a slow
+moment of the machine meets both; the ratio printed is that of the fastest rounds, and the median of the paired ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import FrEIA.framework
+import FrEIA.modules
+import torch
+from torch import Tensor, nn
+
+from pml_proxyext.flows import ConditionalFlow
+
+
+def freia_flow(dim: int, n_blocks: int, n_layers: int, hidden_size: int) -> nn.Module:
+    def subnet(in_features: int, out_features: int) -> nn.Sequential:
+        widths = [in_features, *[hidden_size] * (n_layers - 1), out_features]
+        layers = [m for i in range(n_layers) for m in (nn.Linear(widths[i], widths[i + 1]), nn.ReLU())]
+        return nn.Sequential(*layers[:-1])
+
+    flow = FrEIA.framework.SequenceINN(dim)
+    for k in range(n_blocks):
+        flow.append(FrEIA.modules.PermuteRandom, seed=k)
+        flow.append(FrEIA.modules.GLOWCouplingBlock, cond=0, cond_shape=(dim,), subnet_constructor=subnet, clamp=2.0)
+    return flow
+
+
+def copy_weights(ours: ConditionalFlow, theirs: nn.Module) -> None:
+    couplings = [m for m in theirs.module_list if isinstance(m, FrEIA.modules.GLOWCouplingBlock)]
+    for block, coupling in zip(ours.blocks, couplings, strict=True):
+        block.second_moves_first.load_state_dict(coupling.subnet2.state_dict())
+        block.first_moves_second.load_state_dict(coupling.subnet1.state_dict())
+
+
+def seconds(step: Callable[[], None], repeats: int) -> float:
+    start = time.process_time()
+    for _ in range(repeats):
+        step()
+    return (time.process_time() - start) / repeats
+
+
+def compare(dim: int, batch_size: int, rounds: int, repeats: int) -> None:
+    torch.manual_seed(0)
+    ours, theirs = ConditionalFlow(dim, dim), freia_flow(dim, n_blocks=5, n_layers=8, hidden_size=128)
+    copy_weights(ours, theirs)
+    inputs = nn.functional.normalize(torch.randn(batch_size, dim)).requires_grad_()
+    context = nn.functional.normalize(torch.randn(batch_size, dim)).requires_grad_()
+
+    def backward(outputs: tuple[Tensor, Tensor]) -> None:
+        latents, log_det = outputs
+        (latents.square().sum(1) / 2 - log_det).mean().backward()
+
+    def step_ours() -> None:
+        backward(ours(inputs, context))
+
+    def step_theirs() -> None:
+        backward(theirs(inputs, c=[context]))
+
+    torch.testing.assert_close(ours(inputs, context)[0], theirs(inputs, c=[context])[0], rtol=1e-4, atol=1e-5)
+    seconds(step_ours, repeats), seconds(step_theirs, repeats)  # warm up
+    pairs = [(seconds(step_ours, repeats), seconds(step_theirs, repeats)) for _ in range(rounds)]
+    fastest_ours, fastest_theirs = (min(times) for times in zip(*pairs, strict=True))
+    median = statistics.median(a / b for a, b in pairs)
+    print(
+        f"D={dim} N={batch_size}: ours {1e3 * fastest_ours:.1f} ms, FrEIA {1e3 * fastest_theirs:.1f} ms, "
+        f"ratio {fastest_ours / fastest_theirs:.2f} (median of {rounds} rounds {median:.2f})"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dims", type=int, nargs="+", default=[64, 128, 512])
+    parser.add_argument("--batch-size", type=int, default=112)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--repeats", type=int, default=5)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    for dim in args.dims:
+        compare(dim, args.batch_size, args.rounds, args.repeats)
+
+
+if __name__ == "__main__":
+    main()
