@@ -1,0 +1,8 @@
+"""Wrappers around losses: those of pytorch-metric-learning, opened to every loss that can use them, and mended."""
+
+from pml_proxyext.wrappers.capability import supports_ref_emb
+from pml_proxyext.wrappers.cross_batch_memory import CrossBatchMemory
+from pml_proxyext.wrappers.distributed_loss_wrapper import DistributedLossWrapper
+from pml_proxyext.wrappers.self_supervised_loss import SelfSupervisedLoss
+
+__all__ = ["CrossBatchMemory", "DistributedLossWrapper", "SelfSupervisedLoss", "supports_ref_emb"]

@@ -1,0 +1,113 @@
+"""One loss over the batches of all processes, with the value and the gradients of one process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from pytorch_metric_learning.losses import CrossBatchMemory
+from pytorch_metric_learning.utils import distributed as pml_distributed
+from torch import Tensor
+
+__all__ = ["DistributedLossWrapper"]
+
+
+class _ScaleGradient(torch.autograd.Function):
+    """The identity, whose gradient is multiplied by a constant."""
+
+    @staticmethod
+    def forward(tensor: Tensor, factor: float) -> Tensor:
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:
+        ctx.factor = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient * ctx.factor, None
+
+
+def _world() -> tuple[int, int]:
+    """Return this process's rank and the number of processes; (0, 1) outside a process group."""
+    return (dist.get_rank(), dist.get_world_size()) if pml_distributed.is_distributed() else (0, 1)
+
+
+def _gather(tensor: Tensor | None) -> Tensor | None:
+    """Return the rows of all processes in the order of their ranks; gradients reach this process's own rows."""
+    rank, world_size = _world()
+    if tensor is None or world_size == 1:
+        return tensor
+    parts = [torch.empty_like(tensor) for _ in range(world_size)]
+    dist.all_gather(parts, tensor.detach().contiguous())
+    parts[rank] = _ScaleGradient.apply(tensor, world_size) if tensor.requires_grad else tensor
+    return torch.cat(parts)
+
+
+def _in_rank_order(indices_tuple: Any, rows: int) -> Any:
+    """Renumber tuples of PML's ``DistributedMinerWrapper``, which puts a process's own rows before all others."""
+    rank, world_size = _world()
+    if indices_tuple is None or rank == 0:
+        return indices_tuple
+    own = torch.arange(rank * rows, (rank + 1) * rows)
+    order = torch.cat([own, torch.arange(rank * rows), torch.arange((rank + 1) * rows, world_size * rows)])
+    return tuple(order.to(indices.device)[indices] for indices in indices_tuple)
+
+
+class DistributedLossWrapper(pml_distributed.DistributedLossWrapper):
+    r"""PML's wrapper of the same name, right for losses with parameters too.
+
+    The embeddings (and ``ref_emb``) of all :math:`W` processes are gathered and every process evaluates the whole
+    loss :math:`L`. Returned is :math:`L` itself, the value one process would find on the whole batch: log it as it is.
+
+    - **The model's gradient.** A process differentiates only its own rows. Their gradient is multiplied by
+      :math:`W`, so that the mean over the processes, which ``DistributedDataParallel`` takes, is the gradient of
+      one process. Without it, average the gradients of the model yourself.
+    - **The gradient of the loss's own parameters** is complete on every process and is not multiplied: it is that of
+      one process, whether the wrapper stands inside ``DistributedDataParallel`` (a mean of equal gradients) or not.
+
+    Args:
+        loss: any PML loss, or a ``CrossBatchMemory``.
+        efficient: compare only a process's own rows with those of all (the loss must support ``ref_emb``). The value
+            is then that of the own rows, and other processes' use of the own rows as references has no gradient.
+
+    Shapes:
+        as the loss, with the same number of rows on every process.
+
+    Departs from the release:
+        PML multiplies the loss by :math:`W`: the value grows with the number of processes, and the gradients of the
+        loss's own parameters are :math:`W` times too large (Adam hides it, SGD does not). PML puts a process's own
+        rows first, so that losses which depend on the order, or draw random numbers, differ between processes; here
+        the rows stand in the order of the ranks on every process. A loss that draws random numbers gives equal
+        gradients on all processes if their generators are in the same state; otherwise wrap it in
+        ``DistributedDataParallel``, which averages them.
+
+    Example:
+        >>> from pml_proxyext.losses import ProxyAnchorLoss
+        >>> loss_func = DistributedLossWrapper(ProxyAnchorLoss(num_classes=3, embedding_size=4))
+        >>> loss_func(torch.randn(6, 4), torch.tensor([0, 0, 1, 1, 2, 2])).shape  # no process group: the loss itself
+        torch.Size([])
+    """
+
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor | None = None,
+        indices_tuple: Any = None,
+        ref_emb: Tensor | None = None,
+        ref_labels: Tensor | None = None,
+        enqueue_mask: Tensor | None = None,
+    ) -> Tensor:
+        world_size = _world()[1]
+        if self.efficient and world_size > 1:
+            scaled = [None if t is None else _ScaleGradient.apply(t, world_size) for t in (embeddings, ref_emb)]
+            return super().forward(scaled[0], labels, indices_tuple, scaled[1], ref_labels) / world_size
+        indices_tuple = _in_rank_order(indices_tuple, len(embeddings))
+        labels, ref_labels = (None if t is None else t.to(embeddings.device) for t in (labels, ref_labels))
+        batch = (_gather(embeddings), _gather(labels), indices_tuple)
+        if not isinstance(self.loss, CrossBatchMemory):
+            return self.loss(*batch, _gather(ref_emb), _gather(ref_labels))
+        if ref_emb is not None or ref_labels is not None:
+            raise ValueError("ref_emb and ref_labels are not supported for CrossBatchMemory, which brings its own")
+        return self.loss(*batch, _gather(enqueue_mask))
