@@ -19,7 +19,6 @@ extensions = [
     "sphinxcontrib.bibtex",
 ]
 exclude_patterns = ["_build"]
-suppress_warnings = ["toc.empty_glob"]  # the methods' pages arrive one by one
 html_theme = "furo"
 html_title = f"pml_proxyext {release}"
 
@@ -37,6 +36,7 @@ autodoc_default_options = {"members": True, "show-inheritance": True}
 
 DEPARTURES = "Departs from the paper or the release"
 napoleon_custom_sections = [
+    "Reference",
     "Shapes",
     "Reducer input",
     "Requires an optimizer",
