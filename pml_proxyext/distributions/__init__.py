@@ -1,10 +1,24 @@
 """Distributions of directions: normalisers, densities and samplers on the unit sphere."""
 
+from pml_proxyext.distributions.non_isotropic_von_mises_fisher import NonIsotropicVonMisesFisher
+from pml_proxyext.distributions.unit_sphere import unit_sphere
 from pml_proxyext.distributions.vmf_normalizer import (
     bessel_ratio,
     log_sphere_area,
     log_vmf_normalizer,
     vmf_log_partition,
 )
+from pml_proxyext.distributions.vmf_sampling import sample_polar_angles, sample_vmf
+from pml_proxyext.distributions.von_mises_fisher import VonMisesFisher
 
-__all__ = ["bessel_ratio", "log_sphere_area", "log_vmf_normalizer", "vmf_log_partition"]
+__all__ = [
+    "NonIsotropicVonMisesFisher",
+    "VonMisesFisher",
+    "bessel_ratio",
+    "log_sphere_area",
+    "log_vmf_normalizer",
+    "sample_polar_angles",
+    "sample_vmf",
+    "unit_sphere",
+    "vmf_log_partition",
+]
