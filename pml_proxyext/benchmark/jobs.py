@@ -1,0 +1,58 @@
+"""Many runs, one after the other or in several processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import faiss
+import torch
+from tqdm import tqdm
+
+from pml_proxyext.benchmark.run import Run, execute, finished_runs
+
+__all__ = ["run_all", "set_threads"]
+
+
+def set_threads(threads: int) -> None:
+    """Let torch and faiss compute with this many threads."""
+    torch.set_num_threads(threads)
+    faiss.omp_set_num_threads(threads)
+
+
+def run_all(
+    runs: Sequence[Run], directory: Path, jobs: int = 1, threads: int = 1, progress: bool = True, **options: Any
+) -> int:
+    """Carry out the runs that are not finished yet.
+
+    Args:
+        runs: what to do.
+        directory: where the results go.
+        jobs: how many processes to use.
+        threads: how many threads each may use.
+        progress: whether to show progress bars.
+        **options: of :func:`~pml_proxyext.benchmark.run.execute`.
+
+    Returns:
+        the number of runs carried out.
+    """
+    finished = finished_runs(directory)
+    waiting = [run for run in runs if run.key not in finished]
+    if jobs == 1:
+        set_threads(threads)
+        return sum(execute(run, directory, progress=progress, **options) is not None for run in waiting)
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # for the libraries that the new processes load
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=set_threads, initargs=(threads,))
+    with pool, tqdm(total=len(waiting), desc="runs", disable=not progress) as bar:
+        futures = {pool.submit(partial(execute, run, directory, **options)): run for run in waiting}
+        done = 0
+        for future in as_completed(futures):
+            done += future.result() is not None
+            bar.set_postfix_str(futures[future].recipe)
+            bar.update()
+    return done

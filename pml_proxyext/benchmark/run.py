@@ -1,0 +1,144 @@
+"""One run: a recipe with a seed, trained, evaluated, written down, and resumed where it was interrupted."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from pml_proxyext.benchmark.datasets import RetrievalData, Split, load_data
+from pml_proxyext.benchmark.evaluation import Evaluator
+from pml_proxyext.benchmark.provenance import provenance
+from pml_proxyext.benchmark.recipes import Recipe, get_recipe
+from pml_proxyext.benchmark.results import append_result, read_results
+from pml_proxyext.benchmark.training import Training
+from pml_proxyext.utils.checks import check_integer
+
+__all__ = ["Run", "execute", "finished_runs"]
+
+_SMOKE_CLASSES, _SMOKE_BATCH, _SMOKE_STEPS = 24, 16, 4
+
+
+@dataclass(frozen=True)
+class Run:
+    """What identifies a run; two runs that differ in any of it are never mixed.
+
+    Args:
+        recipe: name of the recipe.
+        seed: seeds the initial weights, the batches and the loss's own randomness.
+        data: name of the data set.
+        split: evaluate on the ``"test"`` or on the ``"validation"`` classes.
+        steps: batches to train on; None for the recipe's number.
+        overrides: settings that replace the recipe's; see :meth:`Recipe.with_overrides`.
+        smoke: whether to train and evaluate on next to nothing, to see that all parts fit.
+    """
+
+    recipe: str
+    seed: int = 0
+    data: str = "glyphs"
+    split: Split = "test"
+    steps: int | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    smoke: bool = False
+
+    def resolved_recipe(self) -> Recipe:
+        """Return the recipe with overrides, steps and smoke settings applied."""
+        recipe = get_recipe(self.recipe).with_overrides(self.overrides)
+        if recipe.loss is None:
+            return dataclasses.replace(recipe, steps=0)
+        if self.steps is not None:
+            recipe = dataclasses.replace(recipe, steps=check_integer("steps", self.steps))
+        if self.smoke:
+            steps = min(recipe.steps, _SMOKE_STEPS)
+            return dataclasses.replace(recipe, steps=steps, batch_size=min(recipe.batch_size, _SMOKE_BATCH))
+        return recipe
+
+    def identity(self) -> dict[str, Any]:
+        """Return the fields as JSON would, with the number of steps worked out."""
+        values = {**dataclasses.asdict(self), "steps": self.resolved_recipe().steps}
+        return {**values, "overrides": dict(sorted(self.overrides.items()))}
+
+    @property
+    def key(self) -> str:
+        """A short name for files: the recipe, the seed, and a hash of the identity."""
+        digest = hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
+        return f"{self.recipe}-{self.seed}-{digest[:12]}"
+
+    def load(self) -> RetrievalData:
+        """Return the run's data."""
+        data = load_data(self.data, self.split)
+        if not self.smoke:
+            return data
+        train, evaluation = (part.first_classes(_SMOKE_CLASSES) for part in (data.train, data.evaluation))
+        return RetrievalData(data.name, train, evaluation)
+
+
+def finished_runs(directory: Path) -> set[str]:
+    """Return the keys of the runs that have a line in the directory's result files."""
+    return {record["key"] for record in read_results(directory)} if directory.is_dir() else set()
+
+
+def execute(
+    run: Run, directory: Path, *, progress: bool = False, log: bool = False, with_nmi: bool = False
+) -> dict[str, Any] | None:
+    """Carry out a run and append its line to the results in ``directory``.
+
+    An interrupted run goes on from its last checkpoint, bit for bit as if nothing had happened (on the same machine
+    and number of threads).
+
+    Args:
+        run: what to do.
+        directory: where results, checkpoints, logs and embeddings go.
+        progress: whether to show a progress bar.
+        log: whether PML's record keeper writes losses and scores to CSV and TensorBoard files.
+        with_nmi: whether to compute NMI as well.
+
+    Returns:
+        the line as a dictionary, or None if the run is finished already or another process is at it.
+    """
+    locks = directory / "checkpoints"
+    locks.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(locks / f"{run.key}.lock")  # the system frees it if the process is killed
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return None
+    try:
+        if run.key in finished_runs(directory):
+            return None
+        return _execute(run, directory, progress, log, with_nmi)
+    finally:
+        lock.release()
+
+
+def _execute(run: Run, directory: Path, progress: bool, log: bool, with_nmi: bool) -> dict[str, Any]:
+    data = run.load()
+    log_directory = directory / "logs" / run.key if log else None
+    training = Training(run.resolved_recipe(), data.train, run.seed, log_directory)
+    evaluator = Evaluator(data.evaluation, with_nmi, training.end_of_testing_hook)
+    checkpoint = directory / "checkpoints" / f"{run.key}.pt"
+    metrics = training.fit(evaluator, checkpoint, progress)
+    embeddings = directory / "embeddings" / f"{run.key}.npz"
+    embeddings.parent.mkdir(exist_ok=True)
+    np.savez_compressed(embeddings, **evaluator.embeddings())
+    record = {
+        "key": run.key,
+        **run.identity(),
+        "title": run.resolved_recipe().title,
+        "metrics": metrics,
+        "curve": training.curve,
+        "seconds": round(training.seconds, 1),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        **provenance(),
+    }
+    append_result(directory, record)
+    checkpoint.unlink(missing_ok=True)
+    return record

@@ -1,0 +1,231 @@
+"""Training by PML's MetricLossOnly in chunks of steps, each of which can be repeated exactly."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+from unittest import mock
+
+import numpy as np
+import torch
+from pytorch_metric_learning.samplers import MPerClassSampler
+from pytorch_metric_learning.testers import base_tester
+from pytorch_metric_learning.trainers import MetricLossOnly, base_trainer
+from pytorch_metric_learning.utils import common_functions as c_f
+from pytorch_metric_learning.utils import logging_presets
+from torch import nn
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import OneCycleLR
+from tqdm import tqdm
+
+from pml_proxyext.benchmark.datasets import ImageSet
+from pml_proxyext.benchmark.networks import build_models
+from pml_proxyext.benchmark.recipes import Recipe
+from pml_proxyext.utils.parameter_groups import parameter_groups
+
+__all__ = ["Evaluate", "Training", "loss_parameter_groups"]
+
+Evaluate = Callable[[Mapping[str, nn.Module], int], dict[str, float]]
+
+_CHUNKS = 5  # evaluations and checkpoints in a run
+
+
+def loss_parameter_groups(loss: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Return the optimizer groups of a loss's parameters, or raise ValueError if the recipe forgets one of them."""
+    if hasattr(loss, "param_groups"):
+        return cast(Any, loss).param_groups(recipe.lr, **recipe.lr_multipliers)
+    return parameter_groups(loss, recipe.lr, recipe.lr_multipliers)
+
+
+class _Trainer(MetricLossOnly):
+    """PML's trainer, told which step of the whole run its first one is."""
+
+    first_step = 0
+
+    def get_global_iteration(self) -> int:
+        return self.first_step + self.iteration
+
+
+class Training:
+    """The state of a run, and the steps that change it.
+
+    Before each chunk all random generators are seeded with the run's seed and the number of the chunk. So nothing
+    but the weights and the optimizers' state has to be kept to go on as if there had been no interruption.
+
+    Args:
+        recipe: the settings.
+        data: the training images.
+        seed: of everything random.
+        log_directory: where PML's record keeper writes; None for nowhere.
+
+    Attributes:
+        curve: ``[step, metrics]`` for each evaluation so far.
+        seconds: spent so far, in this process and before.
+
+    Raises:
+        ValueError: if the data cannot fill a batch, or a parameter of the loss has no learning rate.
+    """
+
+    def __init__(self, recipe: Recipe, data: ImageSet, seed: int, log_directory: Path | None = None) -> None:
+        self.recipe, self.data, self.seed = recipe, data, seed
+        self.curve: list[list[Any]] = []
+        self.step, self.seconds = 0, 0.0
+        self.hooks: Any = None
+        if log_directory is not None:
+            keeper, *_ = logging_presets.get_record_keeper(str(log_directory), str(log_directory))
+            self.hooks = logging_presets.get_hook_container(keeper, save_models=False, log_freq=10)
+        self.optimizers: dict[str, Optimizer] = {}
+        self.schedulers: dict[str, OneCycleLR] = {}
+        with _seeded(seed, 0):
+            self.models = build_models(recipe.trunk, recipe.embedding_size)
+            self.loss = self._make_loss()
+        self.miner = recipe.miner.make() if recipe.miner else None
+        if self.loss is not None:
+            _check_batches(recipe, data)
+            self._make_optimizers(self.loss)
+
+    @property
+    def end_of_testing_hook(self) -> Any:
+        """What PML's tester is to call so that the scores are logged; None without a log."""
+        return self.hooks and self.hooks.end_of_testing_hook
+
+    def fit(self, evaluate: Evaluate, checkpoint: Path, progress: bool = False) -> dict[str, float]:
+        """Train from the checkpoint, if there is one, to the last step, and return the last scores."""
+        if self.loss is None:
+            with _without_inner_bars():
+                return evaluate(self.models, 0)
+        self._load(checkpoint)
+        length = -(-self.recipe.steps // _CHUNKS)
+        with (
+            _without_inner_bars(),
+            tqdm(total=self.recipe.steps, initial=self.step, desc=self.recipe.name, disable=not progress) as bar,
+        ):
+            while self.step < self.recipe.steps:
+                start = time.perf_counter()
+                self._train_chunk(min(length, self.recipe.steps - self.step), bar)
+                scores = evaluate(self.models, len(self.curve) + 1)
+                self.curve.append([self.step, {name: round(score, 6) for name, score in scores.items()}])
+                self.seconds += time.perf_counter() - start
+                self._save(checkpoint)
+        return self.curve[-1][1]
+
+    def _make_loss(self) -> nn.Module | None:
+        recipe = self.recipe
+        if recipe.loss is None:
+            return None
+        sizes = {"num_classes": self.data.num_classes, "embedding_size": recipe.embedding_size}
+        base = {"proxy_loss": recipe.base.make(**sizes)} if recipe.base else {}
+        loss = recipe.loss.make(**sizes, **base)
+        if recipe.init_from_data:
+            for model in self.models.values():
+                model.eval()
+            with torch.no_grad():
+                images = self.data.images.split(512)
+                embeddings = torch.cat([self.models["embedder"](self.models["trunk"](part)) for part in images])
+            loss.init_from(embeddings, self.data.labels)
+        return cast(nn.Module, loss)
+
+    def _make_optimizers(self, loss: nn.Module) -> None:
+        groups: dict[str, Any] = {name: [{"params": list(m.parameters())}] for name, m in self.models.items()}
+        groups["metric_loss"] = loss_parameter_groups(loss, self.recipe)
+        for name, parameters in groups.items():
+            if parameters and any(group["params"] for group in parameters):
+                optimizer = AdamW(parameters, lr=self.recipe.lr, weight_decay=self.recipe.weight_decay)
+                highest = [group["lr"] for group in optimizer.param_groups]
+                self.optimizers[f"{name}_optimizer"] = optimizer
+                self.schedulers[f"{name}_scheduler_by_iteration"] = OneCycleLR(
+                    optimizer, highest, total_steps=self.recipe.steps + 1
+                )
+
+    def _train_chunk(self, steps: int, bar: Any) -> None:
+        def end_of_iteration(trainer: MetricLossOnly) -> None:
+            bar.update()
+            if self.hooks is not None:
+                self.hooks.end_of_iteration_hook(trainer)
+
+        recipe = self.recipe
+        with _seeded(self.seed, 1 + self.step):
+            trainer = _Trainer(
+                models=self.models,
+                optimizers=self.optimizers,
+                batch_size=recipe.batch_size,
+                loss_funcs={"metric_loss": self.loss},
+                dataset=self.data,
+                mining_funcs={"tuple_miner": self.miner} if self.miner else {},
+                iterations_per_epoch=steps,
+                data_device=torch.device("cpu"),
+                sampler=MPerClassSampler(
+                    self.data.labels, recipe.images_per_class, recipe.batch_size, steps * recipe.batch_size
+                ),
+                lr_schedulers=self.schedulers,
+                dataloader_num_workers=0,
+                end_of_iteration_hook=end_of_iteration,
+            )
+            trainer.first_step = self.step
+            trainer.train()
+        self.step += steps
+
+    def _stateful(self) -> dict[str, Any]:
+        loss = {} if self.loss is None else {"loss": self.loss}
+        return {**self.models, **loss, **self.optimizers, **self.schedulers}
+
+    def _save(self, path: Path) -> None:
+        state = {name: part.state_dict() for name, part in self._stateful().items()}
+        temporary = path.with_suffix(f".{os.getpid()}")
+        torch.save({"step": self.step, "curve": self.curve, "seconds": self.seconds, "state": state}, temporary)
+        temporary.replace(path)  # whole or not at all
+
+    def _load(self, path: Path) -> None:
+        if not path.exists():
+            return
+        try:
+            stored = torch.load(path, weights_only=True)
+        except Exception as error:  # whatever torch makes of a damaged file
+            warnings.warn(f"the checkpoint {path} is unreadable ({error}); the run starts anew", stacklevel=2)
+            return
+        for name, part in self._stateful().items():
+            part.load_state_dict(stored["state"][name])
+        self.step, self.curve, self.seconds = stored["step"], stored["curve"], stored["seconds"]
+
+
+def _check_batches(recipe: Recipe, data: ImageSet) -> None:
+    """Say what does not fit, where PML's sampler and trainer would end in an assertion or a bare StopIteration."""
+    if len(data) < recipe.batch_size:
+        raise ValueError(f"batch_size must be at most the number of images, {len(data)}, got {recipe.batch_size}")
+    if recipe.batch_size % recipe.images_per_class:
+        raise ValueError(
+            f"batch_size must be a multiple of images_per_class, got {recipe.batch_size} and {recipe.images_per_class}"
+        )
+    if recipe.batch_size > data.num_classes * recipe.images_per_class:
+        raise ValueError(
+            f"batch_size must be at most images_per_class times the number of classes, "
+            f"{recipe.images_per_class} * {data.num_classes}, got {recipe.batch_size}"
+        )
+
+
+@contextmanager
+def _seeded(seed: int, part: int) -> Iterator[None]:
+    """Seed torch's and PML's generators, and leave them as they were before."""
+    sequence = np.random.SeedSequence([seed, part]).generate_state(2)
+    with torch.random.fork_rng(devices=[]), mock.patch.object(c_f, "NUMPY_RANDOM", np.random.RandomState(sequence[0])):
+        torch.manual_seed(int(sequence[1]))
+        yield
+
+
+@contextmanager
+def _without_inner_bars() -> Iterator[None]:
+    """Hide the bars that PML's trainer and tester draw for each chunk: the run has its own."""
+    silent = SimpleNamespace(tqdm=lambda iterable: tqdm(iterable, disable=True))
+    with (
+        mock.patch.object(base_trainer, "tqdm", silent),
+        mock.patch.object(base_tester, "tqdm", silent),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", "Converting a tensor with requires_grad", UserWarning)  # to label the bar
+        yield
