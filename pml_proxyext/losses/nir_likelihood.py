@@ -16,22 +16,23 @@ NoiseDistribution = Literal["gaussian", "uniform"]
 LIKELIHOODS: tuple[Likelihood, ...] = ("plain", "softplus", "exp")
 NOISE_DISTRIBUTIONS: tuple[NoiseDistribution, ...] = ("gaussian", "uniform")
 
-# Beyond it exp goes on as its tangent. Adam squares gradients, and exp(30)^2 leaves float32 room for a factor of 1e12.
-_EXP_CAP = 30.0
+# Beyond it exp goes on as its tangent. Adam squares gradients, and exp(20)^2 leaves float32 room for a factor of 1e21.
+_EXP_CAP = 20.0
 
 
 def likelihood_loss(nll: Tensor, dim: int, likelihood: Likelihood = "plain") -> Tensor:
     r"""Return the loss of each negative log-likelihood of a point in ``dim`` dimensions.
 
     ``"plain"``: :math:`\mathrm{nll} / D`; ``"softplus"``: :math:`\log(1 + e^{\mathrm{nll} / D})`; ``"exp"``:
-    :math:`e^\mathrm{nll}`, and beyond 30 the tangent at 30, so that neither value nor gradient overflows or vanishes.
+    :math:`e^\mathrm{nll}`, and beyond 20 the tangent at 20, so that neither value nor gradient overflows or vanishes.
 
     Example:
         >>> likelihood_loss(torch.tensor([0.0, 1000.0]), dim=2, likelihood="exp").isfinite().all()
         tensor(True)
     """
     if likelihood == "exp":
-        return nll.clamp(max=_EXP_CAP).exp() * (1 + (nll - _EXP_CAP).clamp(min=0))
+        capped = nll.clamp(max=_EXP_CAP)
+        return capped.exp() * (1 + nll - capped)
     return nll / dim if likelihood == "plain" else softplus(nll / dim)
 
 

@@ -55,7 +55,7 @@ class NIRLoss(WeightRegularizerMixin, BaseMetricLossFunction):
         proxy_weight: :math:`w_p \ge 0`. The release weights this term: 0.0075 on CUB200, 0.01 on Cars196, 0.3 on SOP.
         likelihood: :math:`h`. ``"plain"``: :math:`\mathrm{nll} / D`, whose weight means the same at any width.
             ``"softplus"``: :math:`\log(1 + e^{\mathrm{nll} / D})`, bounded below by 0, so that likely samples cease to
-            count. ``"exp"``, as released: :math:`e^\mathrm{nll}`, and beyond 30 its tangent, which stays finite.
+            count. ``"exp"``, as released: :math:`e^\mathrm{nll}`, and beyond 20 its tangent, which stays finite.
         noise_scale: size of the noise added to the flow's input while the loss is in training mode; 0 adds none.
         noise_distribution: ``"gaussian"``: normal noise whose vector has the root mean square norm ``noise_scale``
             (embeddings have norm 1). Embeddings on a sphere have no density, so the likelihood alone can
@@ -89,7 +89,7 @@ class NIRLoss(WeightRegularizerMixin, BaseMetricLossFunction):
         ``proxy_loss``, type ``"already_reduced"``, otherwise. **nir_loss**: one value per sample, type ``"element"``.
         Default reducer: mean. A miner's tuples weight the samples of both.
 
-    Departs from the paper / the release:
+    Departs from the paper or the release:
         The release normalizes embeddings in the network; here the loss does. It has ``"exp"``, which quenches itself
         as soon as samples become likely; the paper's formula has no ``exp``. Both sum over dimensions where
         ``"plain"`` averages. The release's flow has five blocks of eight layers. With several centres per class the
