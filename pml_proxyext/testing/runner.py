@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from pml_proxyext.testing.checks import CHECKS
-from pml_proxyext.testing.profile import LossFactory, LossProfile, describe_loss
+from pml_proxyext.testing.describe import describe_loss
+from pml_proxyext.testing.profile import LossFactory, LossProfile
 from pml_proxyext.testing.report import Report, Result
 from pml_proxyext.testing.subject import NotApplicable, Subject
 from pml_proxyext.utils.checks import check_choice, import_optional

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pml_proxyext.testing.profile import LossFactory, LossProfile
 
-__all__ = ["Batch", "Evaluation", "NotApplicable", "Subject", "require", "require_close", "seeded"]
+__all__ = ["Batch", "Evaluation", "NotApplicable", "Subject", "owns_generator", "require", "require_close", "seeded"]
 
 
 class NotApplicable(Exception):
@@ -101,6 +101,11 @@ class Evaluation:
                 require_close(mine, grad, f"{what}: gradient of {name}", rtol, atol)
 
 
+def owns_generator(loss: nn.Module) -> bool:
+    """Say whether a module of the loss keeps a ``torch.Generator``."""
+    return any(isinstance(value, torch.Generator) for module in loss.modules() for value in vars(module).values())
+
+
 class Subject:
     """A factory of losses with its profile; everything it returns depends on the given seeds alone.
 
@@ -155,7 +160,9 @@ class Subject:
         return unreduced
 
     def is_random(self) -> bool:
-        """Say whether the value of a new loss depends on the seed before the call."""
+        """Say whether the value of a new loss depends on the seed before the call, or on a generator of its own."""
+        if owns_generator(self.build()):
+            return True
         values = [self.value(self.build(), self.batch(), seed) for seed in (1, 2)]
         return not torch.equal(*values)
 

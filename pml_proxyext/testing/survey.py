@@ -16,7 +16,7 @@ from typing import Any
 from pytorch_metric_learning import losses
 from tqdm import tqdm
 
-from pml_proxyext.testing.profile import describe_loss
+from pml_proxyext.testing.describe import describe_loss
 from pml_proxyext.testing.report import Report
 from pml_proxyext.testing.runner import check_loss
 

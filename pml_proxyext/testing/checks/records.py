@@ -37,8 +37,9 @@ def check_logits(subject: Subject) -> None:
     labels = torch.arange(num_classes).repeat_interleave(2)
     generator = torch.Generator().manual_seed(0)
     centers = torch.linalg.qr(torch.randn(max(num_classes, size), max(num_classes, size), generator=generator))[0]
-    embeddings = 3 * centers[:num_classes, :size][labels]
-    optimizer = torch.optim.Adam(loss.parameters(), lr=0.1)
+    noise = torch.randn(len(labels), size, generator=generator)
+    embeddings = 3 * centers[:num_classes, :size][labels] + 0.3 * noise
+    optimizer = torch.optim.Adam(loss.parameters(), lr=0.02)
     with seeded(0):
         for _ in range(100):
             optimizer.zero_grad()

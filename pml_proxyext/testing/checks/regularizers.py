@@ -42,7 +42,11 @@ def check_weight_regularizer(subject: Subject) -> None:
         raise NotApplicable("the loss has no WeightRegularizerMixin")
     batch, spy = subject.batch(), _Spy()
     plain = subject.value(subject.build(), batch)
-    value = subject.value(subject.build(weight_regularizer=spy, weight_reg_weight=0.5), batch)
+    try:
+        loss = subject.build(weight_regularizer=spy, weight_reg_weight=0.5)
+    except ValueError as error:
+        raise NotApplicable(f"the loss refuses it: {error}") from error
+    value = subject.value(loss, batch)
     require(hasattr(spy, "seen"), "the weight regulariser is not called")
     shape, size = tuple(spy.seen.shape), subject.profile.embedding_size
     require(spy.seen.ndim == 2 and shape[1] == size, f"weights to regularise have shape {shape}, not (rows, {size})")
