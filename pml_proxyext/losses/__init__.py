@@ -1,7 +1,8 @@
 """Losses: drop-in replacements for those of pytorch-metric-learning. One paper, one file."""
 
 from pml_proxyext.losses.nir_loss import NIRLoss
+from pml_proxyext.losses.nivmf_loss import NivMFLoss
 from pml_proxyext.losses.proxy_anchor_loss import ProxyAnchorLoss
 from pml_proxyext.losses.proxy_loss import ProxyLoss
 
-__all__ = ["NIRLoss", "ProxyAnchorLoss", "ProxyLoss"]
+__all__ = ["NIRLoss", "NivMFLoss", "ProxyAnchorLoss", "ProxyLoss"]

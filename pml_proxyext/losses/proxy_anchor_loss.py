@@ -50,7 +50,7 @@ class ProxyAnchorLoss(ProxyLoss):
     Reducer input:
         **loss**: one value per sample, type ``"element"``. Default reducer: mean.
 
-    Departs from the paper / the release:
+    Departs from the paper or the release:
         nothing for ``variant="class"``; the other two are what the releases of NIR and nivMF compute.
 
     Reference:

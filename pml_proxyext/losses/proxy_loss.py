@@ -11,18 +11,27 @@ from pytorch_metric_learning.losses.mixins import WeightRegularizerMixin
 from pytorch_metric_learning.utils import common_functions as c_f
 from pytorch_metric_learning.utils import loss_and_miner_utils as lmu
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from pml_proxyext.utils.checks import check_embeddings, check_integer, check_labels
 from pml_proxyext.utils.parameter_groups import parameter_groups
 from pml_proxyext.utils.precision import accumulation_dtype, upcast
 
-__all__ = ["ProxyLoss", "element_loss"]
+__all__ = ["ProxyLoss", "class_sums", "element_loss"]
 
 
 def element_loss(losses: Tensor) -> dict[str, Any]:
     """Describe one loss per sample of the batch to PML's reducers (``DivisorReducer`` included)."""
     indices = torch.arange(len(losses), device=losses.device)
     return {"losses": losses, "indices": indices, "reduction_type": "element", "divisor": len(losses)}
+
+
+def class_sums(embeddings: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Return the sums of the normalised embeddings of each class, ``(C, D)`` in float64, and their numbers ``(C,)``."""
+    directions = normalize(embeddings.double())
+    labels = check_labels(labels, num_classes).to(directions.device)
+    sums = directions.new_zeros(num_classes, directions.shape[1]).index_add(0, labels, directions)
+    return sums, torch.bincount(labels, minlength=num_classes)
 
 
 class ProxyLoss(WeightRegularizerMixin, BaseMetricLossFunction):
@@ -78,6 +87,22 @@ class ProxyLoss(WeightRegularizerMixin, BaseMetricLossFunction):
         """Return ``(N, num_classes)`` similarities to the proxies: larger means nearer, whatever the distance."""
         mat = self.distance(embeddings, self.proxies.to(embeddings))
         return upcast(mat if self.distance.is_inverted else -mat)
+
+    @torch.no_grad()
+    def init_from(self, embeddings: Tensor, labels: Tensor) -> None:
+        """Turn each proxy towards the mean direction of its class; its norm stays, and so does an absent class's proxy.
+
+        Args:
+            embeddings: ``(N, D)``, of training images without augmentation, from the network as it is.
+            labels: ``(N,)`` integers in ``[0, num_classes)``.
+
+        Raises:
+            ValueError: as in a call of the loss.
+        """
+        check_embeddings(embeddings, self.embedding_size)
+        sums, counts = class_sums(embeddings, labels, self.num_classes)
+        means = normalize(sums).to(self.proxies) * self.proxies.norm(dim=1, keepdim=True)
+        self.proxies.copy_(torch.where((counts > 0)[:, None].to(self.proxies.device), means, self.proxies))
 
     def param_groups(self, lr: float, **multipliers: float) -> list[dict[str, Any]]:
         """Return the loss's optimizer groups, each at ``lr`` times its multiplier and without weight decay.

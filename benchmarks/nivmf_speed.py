@@ -1,0 +1,149 @@
+"""Time and memory of NivMFLoss against a loop over the batch, as the official release evaluates it, and Proxy Anchor.
+
+    python benchmarks/nivmf_speed.py [--write docs/speed/nivmf.json]
+
+Times are minima over interleaved repeats in one process, forward and backward, float32, one thread. Memory is the
+growth of the peak resident size in a fresh process that runs the case once after a warm-up on a tiny batch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from pytorch_metric_learning.losses import ProxyAnchorLoss as PMLProxyAnchorLoss
+from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity, cross_entropy, normalize
+
+from pml_proxyext.losses import NivMFLoss
+from pml_proxyext.losses.nivmf_released import released_log_normalizer, released_vmf_samples
+
+Step = Callable[[], None]
+N_SAMPLES, TEMPERATURE, CONCENTRATION = 5, 0.01, 10.0
+
+
+class LoopOverTheBatch(nn.Module):
+    """EL-nivMF one image at a time: its samples against expanded copies of all proxies, as the release does it."""
+
+    def __init__(self, num_classes: int, dim: int) -> None:
+        super().__init__()
+        self.proxies = nn.Parameter(torch.randn(num_classes, dim))
+        self.concentrations = nn.Parameter(torch.full((num_classes, dim), CONCENTRATION))
+        self.temperature = nn.Parameter(torch.tensor(TEMPERATURE))
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        directions, k = normalize(self.proxies), self.concentrations.clamp_min(0.1)
+        rows = [self.similarities(embedding, directions, k) for embedding in embeddings]
+        return cross_entropy(torch.stack(rows), labels)
+
+    def similarities(self, embedding: Tensor, directions: Tensor, k: Tensor) -> Tensor:
+        (num_classes, dim), norm = directions.shape, embedding.norm()
+        samples = released_vmf_samples((embedding / norm)[None], norm[None], N_SAMPLES)  # (n, 1, D)
+        samples = samples.expand(N_SAMPLES, num_classes, dim).reshape(-1, dim)
+        means = directions * k
+        lengths = means.norm(dim=1)
+        repeated = means[None].expand(N_SAMPLES, -1, -1).reshape(-1, dim)
+        cosines = cosine_similarity(samples, repeated).reshape(N_SAMPLES, num_classes)
+        constants = released_log_normalizer(lengths, dim) + k.log().sum(1) - lengths.log()
+        log_likelihoods = (constants + lengths * cosines) / self.temperature
+        return log_likelihoods.logsumexp(0) - torch.log(torch.tensor(float(N_SAMPLES)))
+
+
+def make(method: str, batch: int, num_classes: int, dim: int) -> Step:
+    torch.manual_seed(0)
+    embeddings = (CONCENTRATION * normalize(torch.randn(batch, dim))).requires_grad_()
+    labels = torch.randint(num_classes, (batch,))
+    released = {"normalization": "released_determinant", "warp_samples": False}
+    loss_func: nn.Module
+    if method == "loop":
+        loss_func = LoopOverTheBatch(num_classes, dim)
+    elif method == "proxy_anchor_pml":
+        loss_func = PMLProxyAnchorLoss(num_classes, dim)
+    else:
+        kwargs = {
+            "el_nivmf": {},
+            "el_nivmf_released": released,
+            "el_nivmf_closed_form": {**released, "estimator": "closed_form"},
+            "nivmf": {"similarity": "nivmf"},
+            "el_vmf": {"similarity": "el_vmf"},
+            "cosine": {"similarity": "cosine"},
+        }[method]
+        loss_func = NivMFLoss(
+            num_classes, dim, n_samples=N_SAMPLES, temperature=TEMPERATURE, concentration=CONCENTRATION, **kwargs
+        )
+
+    def step() -> None:
+        embeddings.grad = None
+        loss_func.zero_grad()
+        loss_func(embeddings, labels).backward()
+
+    return step
+
+
+def peak_growth(arguments: tuple[str, int, int, int]) -> float:
+    """Run one case in this fresh process and return the growth of its peak resident size in MB."""
+    torch.set_num_threads(1)
+    make(arguments[0], 2, 10, arguments[3])()
+    step = make(*arguments)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    step()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+def measure(shape: tuple[int, int, int], methods: list[str], repeats: int) -> dict[str, dict[str, float]]:
+    steps = {method: make(method, *shape) for method in methods}
+    seconds = {method: float("inf") for method in methods}
+    for repeat in range(repeats + 1):
+        for method, step in steps.items():
+            start = time.perf_counter()
+            step()
+            if repeat:  # the first round warms up
+                seconds[method] = min(seconds[method], time.perf_counter() - start)
+    result = {}
+    context = multiprocessing.get_context("spawn")
+    for method in methods:
+        with context.Pool(1) as pool:
+            megabytes = pool.map(peak_growth, [(method, *shape)])[0]
+        result[method] = {"milliseconds": round(1000 * seconds[method], 2), "megabytes": round(megabytes, 1)}
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--write", type=Path, help="also write the figures to this JSON file")
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    ours = ["el_nivmf", "el_nivmf_released", "el_nivmf_closed_form"]
+    cases: dict[str, tuple[tuple[int, int, int], list[str]]] = {
+        "112 x 100 x 128": ((112, 100, 128), ["loop", *ours]),
+        "112 x 100 x 512": ((112, 100, 512), ["loop", *ours]),
+        "112 x 11318 x 512": ((112, 11318, 512), ["proxy_anchor_pml", "cosine", "nivmf", "el_vmf", *ours]),
+    }
+    results = {}
+    for title, (shape, methods) in cases.items():
+        baseline = methods[0]
+        results[title] = measure(shape, methods, options.repeats)
+        print(f"{title} (batch x classes x dimensions)")
+        for method, figures in results[title].items():
+            time_ratio = figures["milliseconds"] / results[title][baseline]["milliseconds"]
+            memory_ratio = figures["megabytes"] / max(results[title][baseline]["megabytes"], 0.1)
+            print(
+                f"  {method:22s} {figures['milliseconds']:9.2f} ms {figures['megabytes']:8.1f} MB"
+                f"   time x{time_ratio:.3f}, memory x{memory_ratio:.3f} of {baseline}"
+            )
+    if options.write:
+        options.write.parent.mkdir(parents=True, exist_ok=True)
+        options.write.write_text(
+            json.dumps({"torch": torch.__version__, "threads": 1, "cases": results}, indent=1) + "\n"
+        )
+
+
+if __name__ == "__main__":
+    main()
