@@ -7,7 +7,7 @@ from typing import Any
 import pml_proxyext
 
 project = "pml_proxyext"
-author = "The pml_proxyext developers"
+author = project_copyright = "The pml_proxyext developers"
 release = version = pml_proxyext.__version__
 
 extensions = [
