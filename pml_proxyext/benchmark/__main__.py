@@ -7,7 +7,10 @@ import ast
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the commands import what they need, so that --help is quick
+    from pml_proxyext.benchmark.report import Summary
 
 __all__ = ["main"]
 
@@ -111,14 +114,40 @@ def _run(options: argparse.Namespace) -> None:
     print(f"{done} of {len(runs)} runs carried out, the others were finished or under way; results: {options.results}")
 
 
+def _summaries(options: argparse.Namespace) -> list[Summary]:
+    from pml_proxyext.benchmark.report import select, summarise
+    from pml_proxyext.benchmark.results import read_results
+
+    if not options.results.exists():
+        raise ValueError(f"results must be a directory or a file of results, got {options.results}: no such thing")
+    return summarise(select(read_results(options.results), options.split, options.smoke, options.recipes))
+
+
+def _table(options: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from pml_proxyext.benchmark.report import markdown_table, rich_table
+
+    summaries = _summaries(options)
+    Console().print(rich_table(summaries))
+    if options.markdown is not None:
+        options.markdown.parent.mkdir(parents=True, exist_ok=True)
+        options.markdown.write_text(markdown_table(summaries), encoding="utf-8")
+        print(f"Markdown: {options.markdown}")
+
+
+def _plot(options: argparse.Namespace) -> None:
+    from pml_proxyext.benchmark.plots import write_figures
+
+    for path in write_figures(_summaries(options), options.results, options.figures or options.results / "figures"):
+        print(path)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out a command; return the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        if options.command == "list":
-            _list()
-        elif options.command == "run":
-            _run(options)
+        {"list": lambda _: _list(), "run": _run, "table": _table, "plot": _plot}[options.command](options)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
