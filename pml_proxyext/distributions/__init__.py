@@ -7,6 +7,7 @@ from pml_proxyext.distributions.vmf_normalizer import (
     log_sphere_area,
     log_vmf_normalizer,
     vmf_log_partition,
+    vmf_mean_factor,
 )
 from pml_proxyext.distributions.vmf_sampling import sample_polar_angles, sample_vmf
 from pml_proxyext.distributions.von_mises_fisher import VonMisesFisher
@@ -21,4 +22,5 @@ __all__ = [
     "sample_vmf",
     "unit_sphere",
     "vmf_log_partition",
+    "vmf_mean_factor",
 ]

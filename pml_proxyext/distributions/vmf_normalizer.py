@@ -20,7 +20,7 @@ from torch import Tensor
 from pml_proxyext.utils.checks import check_integer
 from pml_proxyext.utils.precision import upcast
 
-__all__ = ["bessel_ratio", "log_sphere_area", "log_vmf_normalizer", "vmf_log_partition"]
+__all__ = ["bessel_ratio", "log_sphere_area", "log_vmf_normalizer", "vmf_log_partition", "vmf_mean_factor"]
 
 _LOWEST_EXPANDED_ORDER = 31
 _FLOAT64_TOLERANCE = 2e-13  # of the terms left out; float32 asks for no more than its own resolution
@@ -161,6 +161,29 @@ def vmf_log_partition(squared_concentration: Tensor, dim: int) -> Tensor:
     return partition
 
 
+def vmf_mean_factor(squared_concentration: Tensor, dim: int) -> Tensor:
+    r"""Return :math:`A_D(\kappa) / \kappa` from :math:`\kappa^2`: what turns :math:`a = \kappa\mu` into the mean.
+
+    It is twice the derivative of :func:`vmf_log_partition` in :math:`\kappa^2`, and :math:`1 / D` at zero.
+
+    Args:
+        squared_concentration: :math:`\kappa^2 \ge 0`, any shape.
+        dim: :math:`D \ge 2`.
+
+    Shapes:
+        any -> the same, in float32 for half precision.
+
+    Raises:
+        ValueError: if ``dim`` is not an integer of at least 2.
+
+    Example:
+        >>> vmf_mean_factor(torch.tensor([0.0, 4.0]), dim=3)  # 1/3, then (coth(2) - 1/2) / 2
+        tensor([0.3333, 0.2687])
+    """
+    check_integer("dim", dim, low=2)
+    return _ratio(upcast(squared_concentration), dim / 2 - 1)
+
+
 def log_vmf_normalizer(concentration: Tensor, dim: int) -> Tensor:
     r"""Return the log-normaliser :math:`\log C_D(\kappa)` of the density :math:`C_D(\kappa) e^{\kappa \mu \cdot z}`.
 
@@ -210,6 +233,5 @@ def bessel_ratio(concentration: Tensor, dim: int) -> Tensor:
         >>> bessel_ratio(torch.tensor([0.0, 2.0]), dim=3)  # coth(2) - 1/2
         tensor([0.0000, 0.5373])
     """
-    check_integer("dim", dim, low=2)
     kappa = upcast(concentration)
-    return kappa * _ratio(kappa.square(), dim / 2 - 1)
+    return kappa * vmf_mean_factor(kappa.square(), dim)
