@@ -47,16 +47,20 @@ def public_objects(room: str) -> dict[str, object]:
     return {name: getattr(module, name) for name in getattr(module, "__all__", [])}
 
 
-def imported_rooms(source: str) -> set[str]:
-    """Return the rooms of this package that a module imports, wherever in the module it does."""
+def imported_names(source: str) -> set[str]:
+    """Return what a module imports, wherever in the module it does, by its dotted names."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports are absolute, so that this test can read them"
+            assert node.level == 0, "imports are absolute, so that these tests can read them"
             names |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
-    parts = [name.split(".") for name in names if name.startswith("pml_proxyext.")]
+    return names
+
+
+def imported_rooms(source: str) -> set[str]:
+    parts = [name.split(".") for name in imported_names(source) if name.startswith("pml_proxyext.")]
     return {part[1] for part in parts if part[1] in FLOOR}
 
 
@@ -97,6 +101,17 @@ def test_module_is_small_and_imports_go_down(path: Path) -> None:
     room = path.relative_to(PACKAGE).parts[0]
     if room in FLOOR:
         assert {other for other in imported_rooms(source) if FLOOR[other] > FLOOR[room]} == set()
+
+
+def test_every_import_is_a_declared_requirement() -> None:
+    distributions = importlib.metadata.packages_distributions()
+    test_extra = project()["optional-dependencies"]["test"]
+    for path in MODULES:
+        lines = project()["dependencies"] + (test_extra if "testing" in path.parts else [])
+        declared = {Requirement(line).name.lower() for line in lines} | {"pml-proxyext"}
+        tops = {name.split(".")[0] for name in imported_names(path.read_text())} - sys.stdlib_module_names
+        undeclared = {top for top in tops if not declared & {name.lower() for name in distributions.get(top, [])}}
+        assert undeclared == set(), path
 
 
 def test_rooms_do_not_import_in_circles() -> None:
