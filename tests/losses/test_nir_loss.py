@@ -59,9 +59,8 @@ def naive_nll(loss: NIRLoss, embedding: Tensor, label: int) -> Tensor:
 
 
 def naive_proxy_anchor(proxies: Tensor, embeddings: Tensor, labels: Tensor) -> float:
-    cosine = [
-        [float(e @ p / e.norm() / p.norm()) for p in proxies.detach().to(embeddings)] for e in embeddings.detach()
-    ]
+    embeddings, proxies = embeddings.detach(), proxies.detach().to(embeddings)
+    cosine = [[float(e @ p / e.norm() / p.norm()) for p in proxies] for e in embeddings]
     positive, negative, y = [], [], labels.tolist()
     for c in range(len(proxies)):
         own = [math.exp(-32 * (cosine[i][c] - 0.1)) for i in range(len(y)) if y[i] == c]
@@ -113,9 +112,8 @@ def test_as_released_has_the_released_defaults():
 def test_value_is_that_of_a_loop_over_samples(base, likelihood):
     loss = nir_loss(base, likelihood=likelihood, nir_weight=0.7, proxy_weight=1.3)
     embeddings, labels = batch()
-    nir = sum(
-        PENALTIES[likelihood](naive_nll(loss, e, y).item()) for e, y in zip(embeddings, labels, strict=True)
-    ) / len(labels)
+    nll = [naive_nll(loss, e, y).item() for e, y in zip(embeddings, labels, strict=True)]
+    nir = sum(map(PENALTIES[likelihood], nll)) / len(nll)
     if base is None:
         proxy = naive_proxy_anchor(loss.proxies, embeddings, labels)
     else:
