@@ -389,6 +389,15 @@ def test_param_groups_have_the_released_multipliers_or_those_given() -> None:
     assert sorted(group["lr"] for group in groups) == pytest.approx([1e-3, 1e-2, 1e-1])
 
 
+def test_param_groups_hold_every_parameter_of_every_similarity() -> None:
+    for similarity in SIMILARITIES:
+        loss_func = NivMFLoss(4, 8, similarity)
+        grouped = [parameter for group in loss_func.param_groups(1e-5) for parameter in group["params"]]
+        assert {id(parameter) for parameter in grouped} == {id(parameter) for parameter in loss_func.parameters()}
+    with pytest.raises(ValueError, match="multipliers must name parameters, got 'concentrations'"):
+        NivMFLoss(4, 8, "cosine").param_groups(1e-5, concentrations=2.0)
+
+
 def test_temperature_stays_positive_under_large_steps() -> None:
     loss_func = NivMFLoss(4, 8, temperature=0.003)
     optimizer = torch.optim.Adam(loss_func.param_groups(1e-2, log_temperature=100.0))
