@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-import torch
 from pytorch_metric_learning.utils import loss_and_miner_utils as lmu
 
 from pml_proxyext.testing.profile import LossFactory, LossProfile
@@ -19,8 +18,8 @@ def describe_loss(factory: LossFactory, **known: Any) -> LossProfile:
     """Return the profile of the losses that ``factory`` builds: what is ``known``, and the rest found out by trying.
 
     Sizes are read from the loss's attributes, and what it refuses ("not supported", as all of PML says it) from its
-    ValueErrors. A loss with ``num_classes`` is expected to compile into one graph, unless it
-    owns a ``torch.Generator``, which torch cannot yet trace.
+    ValueErrors. A loss with ``num_classes`` is expected to compile into one graph, unless it owns a
+    ``torch.Generator``, which torch cannot trace.
 
     Args:
         factory: builds the loss; called with PML's keyword arguments.
@@ -38,30 +37,35 @@ def describe_loss(factory: LossFactory, **known: Any) -> LossProfile:
 
     for name in known:
         check_choice("known", name, [item.name for item in fields(LossProfile)])
-    loss = factory()
-    sizes = {name: getattr(loss, name, None) or None for name in ("num_classes", "embedding_size")}
-    known = {name: size for name, size in sizes.items() if size is not None} | known
-    known.setdefault("fullgraph", known.get("num_classes") is not None and not owns_generator(loss))
-    subject = Subject(factory, LossProfile(**known))
 
-    def refuses(profile: LossProfile, **changes: Any) -> bool:
-        probe = Subject(factory, profile)
-        try:
-            probe.value(probe.build(), probe.batch(**changes))
-        except ValueError as error:
-            return "not supported" in str(error)
-        except Exception:  # it tried, which is no refusal; the checks will tell what went wrong
-            return False
-        return False
+    def subject() -> Subject:
+        return Subject(factory, LossProfile(**known))
 
+    loss = subject().build()
+    for name in ("num_classes", "embedding_size"):
+        known.setdefault(name, getattr(loss, name, None) or getattr(LossProfile, name))
+    known.setdefault("fullgraph", known["num_classes"] is not None and not owns_generator(loss))
     if "labels" not in known:
-        known["labels"] = not refuses(subject.profile)
+        known["labels"] = "not supported" not in _refusal(subject())
     if "ref_emb" not in known:
-        with_views = LossProfile(**known, ref_emb="required")
-        known["ref_emb"] = "refused" if refuses(with_views) else "optional"
+        lacking = "ref_emb" in _refusal(subject())
+        refused = "not supported" in _refusal(Subject(factory, LossProfile(**known, ref_emb="required")))
+        known["ref_emb"] = "required" if lacking else "refused" if refused else "optional"
     if "tuples" not in known:
-        labels = torch.arange(12) % min(6, known.get("num_classes") or 6)
-        known["tuples"] = not refuses(LossProfile(**known), indices_tuple=lmu.get_all_pairs_indices(labels))
+        labels = subject().batch().labels
+        tuples = None if labels is None else lmu.get_all_pairs_indices(labels)
+        known["tuples"] = tuples is not None and "not supported" not in _refusal(subject(), tuples)
     if "random" not in known:
-        known["random"] = Subject(factory, LossProfile(**known)).is_random()
-    return LossProfile(**known)
+        known["random"] = subject().is_random()
+    return subject().profile
+
+
+def _refusal(subject: Subject, indices_tuple: Any = None) -> str:
+    """Return the text of the ValueError that an ordinary batch ends in, or nothing."""
+    try:
+        subject.value(subject.build(), subject.batch(indices_tuple=indices_tuple))
+    except ValueError as error:
+        return str(error)
+    except Exception:
+        return ""  # it tried, which is no refusal; the checks will tell what went wrong
+    return ""

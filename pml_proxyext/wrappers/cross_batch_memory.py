@@ -33,8 +33,8 @@ class CrossBatchMemory(pml_losses.CrossBatchMemory):
 
     Departs from the release:
         PML keeps the place in the queue outside of ``state_dict()``, so that a resumed run forgets its memory; takes
-        an empty batch, or a mask that chooses none, for a full memory (and then compares with rows of zeros); and
-        admits losses by their class name.
+        a mask that chooses no row for a full memory, and from then on compares with rows of zeros; fails on an empty
+        batch, which is a zero loss here; and admits losses by their class name.
 
     Reference:
         Wang, Zhang, Huang, Scott, "Cross-Batch Memory for Embedding Learning", CVPR 2020, arXiv:1912.06798.
@@ -66,6 +66,8 @@ class CrossBatchMemory(pml_losses.CrossBatchMemory):
         enqueued = len(embeddings) if enqueue_mask is None else int(enqueue_mask.sum())
         if enqueued > self.memory_size:
             raise ValueError(f"embeddings must fit into memory_size {self.memory_size}, got {enqueued} rows")
+        if len(embeddings) == 0:
+            return (embeddings * 0).sum()
         return super().forward(embeddings, labels, indices_tuple, enqueue_mask)
 
     def add_to_memory(self, embeddings: Tensor, labels: Tensor, batch_size: int) -> None:

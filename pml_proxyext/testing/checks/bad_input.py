@@ -135,4 +135,4 @@ def _require_refused(subject: Subject, batch: Batch, pattern: str, what: str) ->
     except Exception as error:
         raise AssertionError(f"{what}: {type(error).__name__} instead of a ValueError: {error}") from error
     else:
-        raise AssertionError(f"{what}: silently accepted, the loss is {float(value):.4g}")
+        raise AssertionError(f"{what}: silently accepted, the loss is {value.item():.4g}")

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pytorch_metric_learning import losses as pml_losses
+
+from pml_proxyext.testing import CHECKS
+from pml_proxyext.testing.survey import ROWS, render
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_rows_build_their_losses() -> None:
+    for row in ROWS:
+        if hasattr(pml_losses, row.loss):
+            getattr(pml_losses, row.loss)(**row.arguments)
+
+
+def test_page_shows_counts_and_reasons() -> None:
+    results = [
+        {"name": "float32", "status": "passed", "reason": ""},
+        {"name": "repr", "status": "failed", "reason": "repr does not show `margin`"},
+    ]
+    page = render({"versions": {"torch": "2.0"}, "losses": {"SomeLoss": results}})
+    assert "| SomeLoss | 1 | 1 | 0 | repr |" in page
+    assert "- **repr**: `repr does not show 'margin'`" in page
+
+
+def test_committed_page_is_what_the_committed_results_give() -> None:
+    found = json.loads((DOCS / "pml_conformance.json").read_text(encoding="utf-8"))
+    assert (DOCS / "pml_conformance.md").read_text(encoding="utf-8") == render(found)
+    for loss, results in found["losses"].items():
+        assert [result["name"] for result in results] == list(CHECKS), loss
