@@ -87,6 +87,7 @@ def _run(options: argparse.Namespace) -> None:
     from pml_proxyext.benchmark.jobs import run_all
     from pml_proxyext.benchmark.recipes import RECIPES
     from pml_proxyext.benchmark.run import Run
+    from pml_proxyext.benchmark.training import check_batches
     from pml_proxyext.utils.checks import check_integer
 
     check_integer("jobs", options.jobs)
@@ -99,9 +100,9 @@ def _run(options: argparse.Namespace) -> None:
         for seed in options.seeds
         for name in names
     ]
-    for run in runs:
-        run.resolved_recipe()  # a wrong name is an error now, not in an hour
-    runs[0].load()
+    data = runs[0].load()
+    for run in runs:  # what cannot work is an error now, not in an hour
+        check_batches(run.resolved_recipe(), data.train)
     done = run_all(
         runs,
         options.results,

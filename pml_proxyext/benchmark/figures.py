@@ -46,7 +46,7 @@ def draw_bars(summaries: Sequence[Summary]) -> Figure:
             axes.legend(loc="lower right", frameon=False)
     labels = [f"{summary.label}  (n = {summary.score.count})" for summary in methods]
     means = [100 * summary.score.mean for summary in methods]
-    errors = [100 * float(np.nan_to_num(summary.score.half_width)) for summary in methods]
+    errors = [100 * summary.score.half_width for summary in methods]  # NaN draws nothing
     axes.barh(range(len(methods)), means, xerr=errors, color=_COLOURS[5], error_kw={"capsize": 3, "elinewidth": 1})
     axes.set_yticks(range(len(methods)), labels)
     axes.set_xlabel("MAP@R (percent)")
@@ -94,10 +94,10 @@ def draw_projection(
     Args:
         panels: a title and ``(N, D)`` embeddings for each map.
         images: ``(N, H, W)`` in [0, 1], 1 being ink.
-        labels: ``(N,)``; each gets a colour.
+        labels: ``(N,)``; neighbouring ones get different colours.
     """
     figure = Figure(figsize=(6 * len(panels), 6), dpi=150, layout="constrained")
-    figure.suptitle("Characters not seen in training (t-SNE of the embeddings, one colour per class)")
+    figure.suptitle("t-SNE of images of classes not seen in training")
     colours = np.array([[int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)] for c in _COLOURS])
     for axes, (title, embeddings) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
         perplexity = min(15.0, (len(labels) - 1) / 3)

@@ -70,7 +70,7 @@ def _mean_rejection(summary: Summary, results: Path) -> RejectionCurve:
 def _projection(summaries: Sequence[Summary], results: Path) -> Any:
     """Draw the untrained pixels and the best method of the first data set next to each other."""
     first = summaries[0]
-    chosen = [first, *(s for s in summaries[1:] if s.recipe == "pixels" and s.data == first.data)]
+    chosen = [*(s for s in summaries[1:] if s.recipe == "pixels" and s.data == first.data), first]
     arrays = [_embeddings(summary, results)[0] for summary in chosen]
     labels = arrays[0]["labels"]
     shown = labels < _PROJECTED_CLASSES

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pml_proxyext.benchmark.networks import TRUNKS
 from pml_proxyext.benchmark.parts import Part
-from pml_proxyext.utils.checks import check_choice
+from pml_proxyext.utils.checks import check_choice, check_integer, check_number
 
 __all__ = ["RECIPES", "Recipe", "get_recipe"]
 
@@ -50,6 +51,18 @@ class Recipe:
     init_from_data: bool = False
     steps: int = 400
 
+    def __post_init__(self) -> None:
+        check_choice("trunk", self.trunk, TRUNKS)
+        for name in ("images_per_class", "batch_size"):
+            check_integer(name, getattr(self, name))
+        if self.embedding_size is not None:
+            check_integer("embedding_size", self.embedding_size)
+        check_integer("steps", self.steps, low=0)
+        check_number("lr", self.lr, low=0.0, open_low=True)
+        check_number("weight_decay", self.weight_decay, low=0.0)
+        if not isinstance(self.init_from_data, bool):
+            raise ValueError(f"init_from_data must be True or False, got {self.init_from_data!r}")
+
     def with_overrides(self, overrides: Mapping[str, Any]) -> Recipe:
         """Return the recipe with other settings.
 
@@ -59,7 +72,7 @@ class Recipe:
                 (``base.margin``, ``miner.epsilon``, ``lr_multipliers.proxies``).
 
         Raises:
-            ValueError: for a key that fits nothing, with the nearest ones that do.
+            ValueError: for a key that fits nothing, with the nearest ones that do, and for a value out of range.
         """
         recipe = self
         for key, value in overrides.items():
@@ -116,7 +129,7 @@ _ALL = [
     Recipe("contrastive", "Contrastive", _pml("ContrastiveLoss"), images_per_class=4),
     Recipe("triplet", "Triplet, MS miner", _pml("TripletMarginLoss"), miner=_MS_MINER, images_per_class=4),
     Recipe("multi_similarity", "Multi-Similarity", _pml("MultiSimilarityLoss"), miner=_MS_MINER, images_per_class=4),
-    Recipe("ntxent", "NT-Xent", _pml("NTXentLoss", temperature=0.1), images_per_class=2),
+    Recipe("ntxent", "NT-Xent", _pml("NTXentLoss", temperature=0.1), images_per_class=4),
     Recipe("supcon", "SupCon", _pml("SupConLoss", temperature=0.1), images_per_class=2),
     Recipe("proxy_nca", "ProxyNCA", _pml("ProxyNCALoss", softmax_scale=5), lr_multipliers=_PROXIES),
     Recipe("proxy_anchor", "Proxy Anchor", _ours("ProxyAnchorLoss"), lr_multipliers=_PROXIES),

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from scipy import stats
 
 from pml_proxyext.benchmark.evaluation import METRICS
@@ -90,9 +90,7 @@ def select(
         if record["split"] == split and record.get("smoke", False) == smoke and (not names or record["recipe"] in names)
     ]
     if not chosen:
-        raise ValueError(
-            f"there must be a finished run for split={split!r}, smoke={smoke}, recipes={recipes}; found none"
-        )
+        raise ValueError(f"there must be a finished run, got none for {split=}, {smoke=}, {recipes=}")
     return chosen
 
 
@@ -145,7 +143,7 @@ def _caption(summaries: Sequence[Summary]) -> str:
         *([f"{' or '.join(map(str, steps))} steps"] if steps else []),
         "percent, mean ± 95% confidence interval over seeds (Student's t)",
         *versions,
-        *([f"commit {', '.join(commits)}"] if commits else []),
+        *([f"commit {', '.join(commits)}" if len(commits) < 4 else f"{len(commits)} commits"] if commits else []),
     ]
     return "; ".join(parts) + "."
 
@@ -171,7 +169,7 @@ def markdown_table(summaries: Sequence[Summary]) -> str:
 
 def print_recipes() -> None:
     """Show the names and main settings of all recipes."""
-    table = Table("name", "method", "loss", "images per class", "steps")
+    table = Table(Column("name", no_wrap=True), "method", "loss", "images per class", "steps")
     for recipe in RECIPES.values():
         loss = recipe.loss.path.rsplit(".", 1)[1] if recipe.loss else "none"
         base = f" over {recipe.base.path.rsplit('.', 1)[1]}" if recipe.base else ""

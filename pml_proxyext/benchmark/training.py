@@ -29,7 +29,7 @@ from pml_proxyext.benchmark.networks import build_models
 from pml_proxyext.benchmark.recipes import Recipe
 from pml_proxyext.utils.parameter_groups import parameter_groups
 
-__all__ = ["Evaluate", "Training", "loss_parameter_groups"]
+__all__ = ["Evaluate", "Training", "check_batches", "loss_parameter_groups"]
 
 Evaluate = Callable[[Mapping[str, nn.Module], int], dict[str, float]]
 
@@ -86,8 +86,8 @@ class Training:
             self.models = build_models(recipe.trunk, recipe.embedding_size)
             self.loss = self._make_loss()
         self.miner = recipe.miner.make() if recipe.miner else None
+        check_batches(recipe, data)
         if self.loss is not None:
-            _check_batches(recipe, data)
             self._make_optimizers(self.loss)
 
     @property
@@ -169,6 +169,8 @@ class Training:
             )
             trainer.first_step = self.step
             trainer.train()
+        if self.hooks is not None:
+            self.hooks.record_keeper.save_records()
         self.step += steps
 
     def _stateful(self) -> dict[str, Any]:
@@ -194,8 +196,10 @@ class Training:
         self.step, self.curve, self.seconds = stored["step"], stored["curve"], stored["seconds"]
 
 
-def _check_batches(recipe: Recipe, data: ImageSet) -> None:
+def check_batches(recipe: Recipe, data: ImageSet) -> None:
     """Say what does not fit, where PML's sampler and trainer would end in an assertion or a bare StopIteration."""
+    if recipe.loss is None:
+        return
     if len(data) < recipe.batch_size:
         raise ValueError(f"batch_size must be at most the number of images, {len(data)}, got {recipe.batch_size}")
     if recipe.batch_size % recipe.images_per_class:

@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pml_proxyext.benchmark.datasets import ImageSet
+from pml_proxyext.benchmark.evaluation import METRICS, Evaluator
+
+
+@pytest.fixture
+def data():
+    generator = np.random.default_rng(0)
+    classes = np.repeat(np.arange(6), [3, 4, 5, 4, 3, 5])
+    images = generator.integers(0, 256, (len(classes), 3, 3), dtype=np.uint8)
+    images[:, 0] = (
+        255 * np.eye(6, 3)[classes] + 100 * np.eye(6, 3, -3)[classes]
+    )  # classes are partly separable, so that scores lie between 0 and 1
+    return ImageSet(images, classes, range(6), list("abcdef"))
+
+
+def naive_scores(embeddings, labels):
+    directions = embeddings / embeddings.norm(dim=1, keepdim=True)
+    firsts, precisions, average_precisions = [], [], []
+    for i in range(len(labels)):
+        others = [j for j in range(len(labels)) if j != i]
+        ranked = sorted(others, key=lambda j: -float(directions[i] @ directions[j]))
+        hits = [bool(labels[j] == labels[i]) for j in ranked]
+        r = sum(hits)
+        firsts.append(hits[0])
+        precisions.append(sum(hits[:r]) / r)
+        average_precisions.append(sum(sum(hits[: k + 1]) / (k + 1) for k in range(r) if hits[k]) / r)
+    return dict(zip(METRICS, map(np.mean, (firsts, precisions, average_precisions)), strict=True))
+
+
+def test_evaluator_scores_equal_a_naive_loop(data):
+    scores = Evaluator(data)({"trunk": nn.Flatten(), "embedder": nn.Identity()}, 1)
+    expected = naive_scores(data.images.flatten(1).double(), data.labels)
+    assert scores == pytest.approx(expected, abs=1e-9)
+    assert 0.1 < expected["mean_average_precision_at_r"] < 0.95
+
+
+def test_evaluator_nmi_only_on_request(data):
+    models = {"trunk": nn.Flatten(), "embedder": nn.Identity()}
+    assert set(Evaluator(data)(models, 1)) == set(METRICS)
+    assert 0 <= Evaluator(data, with_nmi=True)(models, 1)["NMI"] <= 1
+
+
+def test_evaluator_keeps_norms_and_directions(data):
+    evaluator = Evaluator(data)
+    evaluator({"trunk": nn.Flatten(), "embedder": nn.Identity()}, 1)
+    stored = evaluator.embeddings()
+    flat = data.images.flatten(1)
+    np.testing.assert_allclose(stored["norms"], flat.norm(dim=1).numpy(), rtol=1e-6)
+    np.testing.assert_allclose(stored["embeddings"], torch.nn.functional.normalize(flat).numpy(), atol=5e-4)
+    assert stored["embeddings"].dtype == np.float16
+    assert (stored["labels"] == data.labels.numpy()).all()

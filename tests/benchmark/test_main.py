@@ -1,0 +1,105 @@
+import json
+
+import pytest
+
+from pml_proxyext.benchmark.__main__ import main
+from pml_proxyext.benchmark.results import RESULTS_FILE, read_results
+
+
+def run(directory, *arguments):
+    return main(["run", "--quiet", "--smoke", "--steps", "1", "--results", str(directory), *arguments])
+
+
+def test_run_table_plot_from_end_to_end(tmp_path, capsys):
+    assert run(tmp_path, "--recipes", "supcon", "--seeds", "0", "1") == 0
+    assert "3 of 3 runs carried out" in capsys.readouterr().out
+    assert sorted((r["recipe"], r["seed"]) for r in read_results(tmp_path)) == [
+        ("pixels", 0),
+        ("supcon", 0),
+        ("supcon", 1),
+    ]
+    lines = (tmp_path / RESULTS_FILE).read_bytes()
+
+    assert run(tmp_path, "--recipes", "supcon", "--seeds", "0", "1") == 0
+    assert "0 of 3 runs carried out" in capsys.readouterr().out
+    assert (tmp_path / RESULTS_FILE).read_bytes() == lines
+
+    markdown = tmp_path / "docs" / "table.md"
+    assert main(["table", "--smoke", "--results", str(tmp_path), "--markdown", str(markdown)]) == 0
+    assert "SupCon" in capsys.readouterr().out
+    assert markdown.read_text().startswith("| Method | R@1")
+
+    assert main(["plot", "--smoke", "--results", str(tmp_path)]) == 0
+    paths = capsys.readouterr().out.split()
+    assert paths[0] == str(tmp_path / "figures" / "scores.png")
+    assert (tmp_path / "figures" / "scores.png").stat().st_size > 1000
+
+
+def test_run_overrides_enter_the_results(tmp_path):
+    assert run(tmp_path, "--recipes", "supcon", "--set", "temperature=0.2", "trunk=small_cnn") == 0
+    by_recipe = {r["recipe"]: r["overrides"] for r in read_results(tmp_path)}
+    assert by_recipe == {"supcon": {"temperature": 0.2, "trunk": "small_cnn"}, "pixels": {}}
+
+
+def test_run_in_two_processes_loses_nothing(tmp_path, capsys):
+    recipes = ["supcon", "contrastive", "proxy_anchor"]
+    assert run(tmp_path, "--recipes", *recipes, "--jobs", "2", "--threads", "1") == 0
+    assert {r["recipe"] for r in read_results(tmp_path)} == {"pixels", *recipes}
+    assert all(r["threads"] == 1 for r in read_results(tmp_path))
+    alone = tmp_path / "alone"
+    assert run(alone, "--recipes", "proxy_anchor") == 0
+    curves = [r["curve"] for d in (tmp_path, alone) for r in read_results(d) if r["recipe"] == "proxy_anchor"]
+    assert curves[0] == curves[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--recipes", "proxy_ancor"], "recipe must be one of .* did you mean 'proxy_anchor'"),
+        (["--data", "glyhps"], "data must be one of 'glyphs', got 'glyhps'; did you mean 'glyphs'?"),
+        (["--split", "tets"], "did you mean 'test'?"),
+        (["--recipes", "supcon", "--set", "temprature=1"], "did you mean 'temperature'"),
+        (["--recipes", "supcon", "--set", "batch_size=100000"], "at most the number of images"),
+        (["--jobs", "0"], "jobs must be an integer >= 1, got 0"),
+        (["--threads", "0"], "threads must be an integer >= 1, got 0"),
+    ],
+)
+def test_run_bad_arguments_are_named(tmp_path, capsys, arguments, message):
+    command = ["run", "--quiet", "--results", str(tmp_path / "new"), *arguments]
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert all(part in error for part in message.split(" .* "))
+    assert not (tmp_path / "new").exists()  # nothing ran before the error
+
+
+def test_run_setting_without_a_value_is_a_usage_error(capsys):
+    with pytest.raises(SystemExit):
+        main(["run", "--set", "temperature"])
+    assert "a setting must be key=value, got 'temperature'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["table", "plot"])
+def test_results_that_are_not_there_are_an_error(tmp_path, capsys, command):
+    assert main([command, "--results", str(tmp_path / "nowhere")]) == 2
+    assert "nowhere" in capsys.readouterr().err
+    assert main([command, "--results", str(tmp_path)]) == 2
+    assert "must be a finished run" in capsys.readouterr().err
+
+
+def test_table_of_a_damaged_file_shows_the_rest(tmp_path, capsys):
+    run(tmp_path, "--recipes", "supcon")
+    path = tmp_path / RESULTS_FILE
+    whole = path.read_text()
+    path.write_text(whole[:-40] + "\n" + json.dumps({"no": "result"}) + "\n")
+    capsys.readouterr()
+    with pytest.warns(UserWarning, match=r"line [23]"):
+        assert main(["table", "--smoke", "--results", str(tmp_path)]) == 0
+    assert "Raw pixels" in capsys.readouterr().out
+
+
+def test_list_names_recipes_and_data(capsys):
+    assert main(["list"]) == 0
+    shown = capsys.readouterr().out
+    assert "nir_proxy_anchor" in shown
+    assert "glyphs" in shown

@@ -1,0 +1,35 @@
+import pickle
+
+import pytest
+
+from pml_proxyext.benchmark.parts import Part
+
+ARCFACE = Part("pytorch_metric_learning.losses.ArcFaceLoss", {"margin": 10})
+
+
+def test_make_hands_over_options_and_what_the_class_takes():
+    loss = ARCFACE.make(num_classes=3, embedding_size=4)
+    assert loss.W.shape == (4, 3)
+    supcon = Part("pytorch_metric_learning.losses.SupConLoss", {"temperature": 0.3}).make(num_classes=3)
+    assert supcon.temperature == 0.3
+
+
+def test_argument_names_include_inherited_ones():
+    names = ARCFACE.argument_names()
+    assert {"margin", "scale", "num_classes", "embedding_size", "reducer"} <= set(names)
+    assert not {"self", "kwargs"} & set(names)
+
+
+def test_with_option_adds_to_a_copy():
+    other = ARCFACE.with_option("scale", 8)
+    assert other.options == {"margin": 10, "scale": 8}
+    assert ARCFACE.options == {"margin": 10}
+
+
+def test_with_option_unknown_name_suggests_the_nearest():
+    with pytest.raises(ValueError, match=r"option of ArcFaceLoss .* got 'margn'; did you mean 'margin'"):
+        ARCFACE.with_option("margn", 1)
+
+
+def test_part_survives_pickling():
+    assert pickle.loads(pickle.dumps(ARCFACE)) == ARCFACE
