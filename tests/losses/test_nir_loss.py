@@ -16,7 +16,7 @@ from torch.func import jacrev
 from torch.nn.functional import normalize
 
 from pml_proxyext.flows import CONDITION_MODES
-from pml_proxyext.losses import NIRLoss, ProxyAnchorLoss
+from pml_proxyext.losses import NIRLoss, NivMFLoss, ProxyAnchorLoss
 
 C, D = 4, 6
 SMALL = {"n_blocks": 2, "n_layers": 2, "hidden_size": 8}
@@ -343,6 +343,16 @@ def test_param_groups_cover_every_parameter_once(base):
     assert {g["lr"] for g in loss.param_groups(1.0, flow=7.0, **{name: 3.0})} == {3.0, 7.0}
     with pytest.raises(ValueError, match=r"multipliers must name parameters, got 'proxy_loss\.flw'"):
         loss.param_groups(1.0, flw=2.0)
+
+
+@pytest.mark.parametrize("similarity", ["nivmf", "cosine"])
+def test_a_proxy_loss_of_this_package_keeps_its_multipliers(similarity):
+    base, (embeddings, labels) = NivMFLoss(C, D, similarity), batch(dtype=torch.float32)
+    loss = NIRLoss(C, D, base, nir_weight=0.0, **SMALL)
+    torch.testing.assert_close(loss(embeddings, labels), base(embeddings, labels))
+    rates = {id(p): group["lr"] for group in loss.param_groups(1e-5) for p in group["params"]}
+    expected = {id(p): group["lr"] for group in base.param_groups(1e-5) for p in group["params"]}
+    assert rates == expected | {id(p): 1e-5 for p in loss.flow.parameters()}
 
 
 def test_logits_rank_the_own_class_first_and_proxies_are_those_of_the_base():
