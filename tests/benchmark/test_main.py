@@ -58,7 +58,7 @@ def test_run_in_two_processes_loses_nothing(tmp_path, capsys):
         (["--recipes", "proxy_ancor"], "recipe must be one of .* did you mean 'proxy_anchor'"),
         (["--data", "glyhps"], "data must be one of 'glyphs', got 'glyhps'; did you mean 'glyphs'?"),
         (["--split", "tets"], "did you mean 'test'?"),
-        (["--recipes", "supcon", "--set", "temprature=1"], "did you mean 'temperature'"),
+        (["--recipes", "supcon", "--set", "temperatur=1"], "did you mean 'temperature'"),
         (["--recipes", "supcon", "--set", "batch_size=100000"], "at most the number of images"),
         (["--jobs", "0"], "jobs must be an integer >= 1, got 0"),
         (["--threads", "0"], "threads must be an integer >= 1, got 0"),
