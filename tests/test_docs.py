@@ -1,7 +1,9 @@
 """The code that the README and the documentation show runs, and their links lead somewhere."""
 
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -31,11 +33,12 @@ def python_blocks(page: Path) -> list[str]:
 @pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page)], ids=relative)
 def test_python_blocks_run_in_order(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    namespace: dict[str, object] = {"__name__": "__main__"}
+    module = ModuleType("__main__")  # a real one, in which pickle and torch.compile find what the page defines
+    monkeypatch.setitem(sys.modules, "__main__", module)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         for block in python_blocks(page):
-            exec(compile(block, str(page), "exec"), namespace)
+            exec(compile(block, str(page), "exec"), module.__dict__)
 
 
 def test_readme_shows_code() -> None:

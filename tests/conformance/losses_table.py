@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from pytorch_metric_learning.losses import BaseMetricLossFunction, NormalizedSoftmaxLoss
 
 from pml_proxyext import losses
@@ -15,7 +16,7 @@ SIZES = {"num_classes": 6, "embedding_size": 8}
 
 @dataclass(frozen=True)
 class Row:
-    """A loss class, the arguments of its constructor, and known fields of its profile; ``variant`` tells rows apart."""
+    """A loss class, its arguments or functions that make them anew, and what is known of its profile."""
 
     loss: type[BaseMetricLossFunction]
     arguments: Mapping[str, Any] = field(default_factory=lambda: SIZES)
@@ -31,7 +32,21 @@ class Row:
         return self.loss(**built, **kwargs)
 
 
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+# Norms of tens are what the loss is made for.
+NIVMF = SIZES | {"temperature": 0.1, "norm_multiplier": 10.0}
+IMPLICIT_GRADIENT = {"gradcheck": "samples have implicit derivatives, right in the mean and not for fixed draws"}
+
 LOSSES = [
     Row(losses.ProxyAnchorLoss),
     Row(losses.NIRLoss),
+    Row(losses.NIRLoss, SIZES | {"noise_scale": 0.1, "generator": generator}, variant="noise"),
+    Row(losses.NIRLoss, SIZES | {"proxy_loss": lambda: NormalizedSoftmaxLoss(6, 8)}, variant="over_pml"),
+    Row(losses.NivMFLoss, NIVMF, {"exempt": IMPLICIT_GRADIENT}),
+    Row(losses.NivMFLoss, NIVMF | {"estimator": "closed_form", "warp_samples": False}, variant="closed_form"),
+    Row(losses.NivMFLoss, NIVMF | {"similarity": "nivmf"}, variant="point"),
+    Row(losses.NivMFLoss, NIVMF | {"similarity": "kl_vmf", "guidance_weight": 1.0}, variant="kl_vmf_guided"),
 ]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from pytorch_metric_learning import losses as pml_losses
@@ -32,3 +33,10 @@ def test_committed_page_is_what_the_committed_results_give() -> None:
     assert (DOCS / "pml_conformance.md").read_text(encoding="utf-8") == render(found)
     for loss, results in found["losses"].items():
         assert [result["name"] for result in results] == list(CHECKS), loss
+
+
+def test_documentation_lists_every_check() -> None:
+    page = (DOCS / "conformance.md").read_text(encoding="utf-8")
+    table = page[page.index("## The checks") : page.index("## On several processes")]
+    first_column = "".join(row.split("|")[1] for row in table.splitlines() if row.startswith("|"))
+    assert sorted(re.findall(r"`(\w+)`", first_column)) == sorted(CHECKS)

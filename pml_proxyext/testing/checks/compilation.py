@@ -24,4 +24,6 @@ def check_compile(subject: Subject) -> None:
         raise AssertionError(f"does not compile {graph}: {type(error).__name__}: {error}") from error
     finally:
         torch.compiler.reset()
-    compiled.require_close(subject.evaluate(batch), "compiled", rtol=1e-4, atol=1e-6)
+    compiled.require_finite("compiled")
+    if not subject.profile.random:  # a compiled graph may draw its numbers in another order
+        compiled.require_close(subject.evaluate(batch), "compiled", rtol=1e-4, atol=1e-6)

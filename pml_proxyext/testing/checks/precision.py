@@ -78,7 +78,8 @@ def _check_dtype(subject: Subject, dtype: torch.dtype) -> None:
             double = replace(double, ref_emb=batch.ref_emb.double())
         exact = subject.value(subject.build().double(), double)
         rtol = _HALF_PRECISION_FACTOR * torch.finfo(dtype).eps
-        require_close(result.value, exact, f"value in {dtype} against float64", rtol=max(rtol, 1e-5), atol=rtol)
+        rtol = max(rtol, 1e-4)  # a temperature of 0.01 multiplies float32's rounding errors too
+        require_close(result.value, exact, f"value in {dtype} against float64", rtol=rtol, atol=rtol)
 
 
 def _dtypes(loss: nn.Module) -> dict[str, torch.dtype]:

@@ -38,7 +38,7 @@ def check_logits(subject: Subject) -> None:
     generator = torch.Generator().manual_seed(0)
     centers = torch.linalg.qr(torch.randn(max(num_classes, size), max(num_classes, size), generator=generator))[0]
     noise = torch.randn(len(labels), size, generator=generator)
-    embeddings = 3 * centers[:num_classes, :size][labels] + 0.3 * noise
+    embeddings = 10 * centers[:num_classes, :size][labels] + noise
     optimizer = torch.optim.Adam(loss.parameters(), lr=0.02)
     with seeded(0):
         for _ in range(100):
@@ -49,7 +49,8 @@ def check_logits(subject: Subject) -> None:
     shape = (len(labels), num_classes)
     require(tuple(logits.shape) == shape, f"get_logits has shape {tuple(logits.shape)}, not {shape}")
     accuracy = (logits.argmax(1) == labels).double().mean().item()
-    require(accuracy == 1.0, f"after a fit the largest logit is the own class's for {accuracy:.0%} of the samples")
+    needed = 0.5 if subject.profile.random else 1.0  # random logits err at times; those of the wrong sign, always
+    require(accuracy >= needed, f"after a fit the largest logit is the own class's for {accuracy:.0%} of the samples")
 
 
 def check_param_groups(subject: Subject) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import sys
 
 import torch
 from torch import Tensor, nn
 
-from pml_proxyext.testing.subject import Subject, require, require_close
+from pml_proxyext.testing.subject import NotApplicable, Subject, require, require_close
 
 __all__ = [
     "check_deepcopy",
@@ -33,6 +34,9 @@ def check_state_dict(subject: Subject) -> None:
 def check_pickle(subject: Subject) -> None:
     """A loss that has been used can be pickled."""
     loss = subject.build()
+    kind = type(loss)
+    if getattr(sys.modules.get(kind.__module__), kind.__qualname__, None) is not kind:
+        raise NotApplicable("no class made inside a function or by exec can be pickled")
     _use(subject, loss)
     _require_same_value(subject, pickle.loads(pickle.dumps(loss)), "after pickle")
 
