@@ -7,7 +7,7 @@ import json
 import logging
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +23,7 @@ from pml_proxyext.testing.runner import check_loss
 __all__ = ["ROWS", "Row", "main", "render", "survey"]
 
 _SIZES = {"num_classes": 6, "embedding_size": 8}
+_STATUSES = ("passed", "failed", "not applicable")
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,9 @@ def survey(rows: tuple[Row, ...] = ROWS) -> dict[str, Any]:
     return {"versions": versions | {"python": platform.python_version()}, "losses": reports}
 
 
-def _as_json(report: Report) -> list[dict[str, Any]]:
-    return [asdict(result) | {"seconds": round(result.seconds, 3)} for result in report.results]
+def _as_json(report: Report) -> dict[str, dict[str, str]]:
+    """Return, for each status, the checks with their reasons."""
+    return {key: {r.name: r.reason for r in report.results if r.status == key} for key in _STATUSES}
 
 
 def render(found: Mapping[str, Any]) -> str:
@@ -117,23 +119,18 @@ def render(found: Mapping[str, Any]) -> str:
         "|---|---|---|---|---|",
     ]
     for loss, results in found["losses"].items():
-        names = {status: [r["name"] for r in results if r["status"] == status] for status in _STATUSES}
-        counts = " | ".join(str(len(names[status])) for status in _STATUSES)
-        lines.append(f"| {loss} | {counts} | {', '.join(names['failed']) or '-'} |")
+        counts = " | ".join(str(len(results[status])) for status in _STATUSES)
+        lines.append(f"| {loss} | {counts} | {', '.join(results['failed']) or '-'} |")
     for loss, results in found["losses"].items():
-        failed = [r for r in results if r["status"] == "failed"]
-        if failed:
+        if results["failed"]:
             lines += ["", f"## {loss}", ""]
-            lines += [f"- **{r['name']}**: {_escape(r['reason'])}" for r in failed]
+            lines += [f"- **{name}**: {_as_code(reason)}" for name, reason in results["failed"].items()]
     return "\n".join(lines) + "\n"
 
 
-_STATUSES = ("passed", "failed", "not applicable")
-
-
-def _escape(text: str) -> str:
-    """Show error messages as they are: no HTML, no emphasis, no links."""
-    return "`" + text.replace("`", "'") + "`" if text else ""
+def _as_code(message: str) -> str:
+    """Show an error message as it is: no emphasis, no links, no HTML."""
+    return "`" + message.replace("`", "'") + "`"
 
 
 def main() -> None:
