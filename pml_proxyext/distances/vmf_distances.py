@@ -133,8 +133,7 @@ class VMFKLDivergence(VMFDistance):
 
     Reference:
         Kirchhof, Roth, Akata, Kasneci, "A Non-isotropic Probabilistic Take on Proxy-based Deep Metric Learning",
-        ECCV 2022, arXiv:2207.03784; Diethe, "A Note on the Kullback-Leibler Divergence for the von Mises-Fisher
-        distribution", arXiv:1502.07104.
+        ECCV 2022, arXiv:2207.03784.
 
     Example:
         >>> distance = VMFKLDivergence()

@@ -142,6 +142,14 @@ def test_all_zero_and_cancelling_embeddings_are_finite(distance_class):
     assert embeddings.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("distance_class", DISTANCES)
+def test_opposites_of_huge_norm_survive_rounding_of_their_sum(distance_class):
+    # In float32 the squared norm of the sum comes out as noise of either sign, of the size of 1e12 times epsilon.
+    embeddings = embeddings_of(20, 32, 1e5, dtype=torch.float32)
+    mat = distance_class()(embeddings, -embeddings)
+    assert mat.isfinite().all()
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 @pytest.mark.parametrize("distance_class", DISTANCES)
 def test_low_precision_is_computed_and_returned_in_float32(distance_class, dtype):

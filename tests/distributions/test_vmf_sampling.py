@@ -38,6 +38,14 @@ def test_mean_cosine_is_the_bessel_ratio_within_four_standard_errors(dim, dtype)
     assert z_scores(drop, 1 - bessel_ratio(kappa.double(), dim)).abs().max() < 4
 
 
+def test_rejected_samples_are_drawn_again_until_accepted(monkeypatch):
+    # With one proposal a round, a third of the samples needs another. False alarm: 6e-5.
+    monkeypatch.setattr("pml_proxyext.distributions.vmf_sampling._ROUNDS", 1)
+    kappa = torch.tensor(50.0, dtype=torch.float64)
+    drop = drops(sample_polar_angles(kappa, 2, (20_000,), generator(11)))
+    assert abs(z_scores(drop, 1 - bessel_ratio(kappa, 2))) < 4
+
+
 @pytest.mark.parametrize("dim", [2, 3, 8, 64, 512])
 def test_second_moment_of_cosine(dim):
     # E[(1 - w)^2] = 2 (1 - A) - (D - 1) A / kappa. False alarm: 35 cells, 0.2 %.
