@@ -135,6 +135,20 @@ def test_a_class_weight_of_zero_silences_the_samples_of_the_class():
     torch.testing.assert_close(loss(embeddings, labels), (per_sample * weights[labels]).mean())
 
 
+def test_the_term_of_a_proxy_is_shared_in_proportion_to_what_each_sample_adds_to_its_sum():
+    loss, (embeddings, labels) = proxy_anchor(alpha=4.0, variant="sample"), batch()
+    losses = loss.sample_losses(embeddings, labels, torch.ones(len(labels), dtype=torch.float64))
+    cosine = loss.get_logits(embeddings).tolist()
+    y, n = labels.tolist(), range(len(labels))
+    for i in n:
+        expected = math.log1p(sum(math.exp(-4 * (cosine[j][y[i]] - 0.1)) for j in n if y[j] == y[i]))
+        for c in range(C):
+            if c != y[i]:
+                total = sum(math.exp(4 * (cosine[j][c] + 0.1)) for j in n if y[j] != c)
+                expected += len(y) / C * math.log1p(total) * math.exp(4 * (cosine[i][c] + 0.1)) / total
+        assert losses[i].item() == pytest.approx(expected, rel=1e-10)
+
+
 def test_a_true_distance_enters_with_a_minus_sign():
     loss, (embeddings, labels) = proxy_anchor(distance=LpDistance()), batch()
     unit = torch.nn.functional.normalize

@@ -111,6 +111,20 @@ def test_param_groups_take_the_papers_factor_or_the_callers():
         loss.param_groups(1e-3, proxy=1.0, flow=2.0)
 
 
+def test_init_from_turns_proxies_to_class_means_and_keeps_norms_and_absent_classes():
+    loss = filled()
+    before = loss.proxies.detach().clone()
+    embeddings = torch.tensor([[5.0, 0.0, 0.0], [0.0, 0.0, 0.1], [0.0, 7.0, 0.0], [0.0, 7.0, 0.0]])
+    loss.init_from(embeddings.bfloat16(), torch.tensor([0, 0, 3, 3]))
+    expected = before.clone()
+    expected[0] = 2 * torch.tensor([0.5**0.5, 0.0, 0.5**0.5])  # directions count, not lengths
+    expected[3] = torch.tensor([0.0, 5.0, 0.0])
+    torch.testing.assert_close(loss.proxies.detach(), expected)
+    assert loss.proxies.requires_grad
+    with pytest.raises(ValueError, match=r"labels must lie in \[0, 4\)"):
+        loss.init_from(embeddings, torch.tensor([0, 0, 3, 4]))
+
+
 def test_copies_and_state_round_trip():
     loss, other = filled(), NegativeSimilarityLoss(C, D)
     other.load_state_dict(loss.state_dict())
