@@ -20,14 +20,15 @@ class SmallCNN(nn.Sequential):
         torch.Size([2, 4096])
     """
 
-    def __init__(self, channels: tuple[int, int, int, int] = (32, 64, 128, 256)) -> None:
+    def __init__(self, channels: tuple[int, int, int, int] = (16, 64, 128, 256)) -> None:
         layers: list[nn.Module] = []
         for index, (before, after) in enumerate(zip((1, *channels), channels, strict=False)):
-            layers += [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+            layers.append(nn.Conv2d(before, after, 3, padding=1, bias=False))
             if index < 3:
-                layers.append(nn.MaxPool2d(2))
+                layers.append(nn.MaxPool2d(2))  # before the rest, which has a quarter to do then
+            layers += [nn.BatchNorm2d(after), nn.ReLU()]
         super().__init__(*layers, nn.Flatten())
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.6 times faster on a CPU
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a third faster on a CPU
 
     def forward(self, images: Tensor) -> Tensor:
         return super().forward(images.contiguous(memory_format=torch.channels_last))

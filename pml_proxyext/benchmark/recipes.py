@@ -115,9 +115,14 @@ def _ours(loss: str, **options: Any) -> Part:
     return Part(f"pml_proxyext.losses.{loss}", options)
 
 
-def _nivmf(similarity: str, title: str, **settings: Any) -> Recipe:
+def _nivmf(similarity: str, title: str) -> Recipe:
     name = similarity if similarity.endswith(("mf", "cosine")) else f"nivmf_{similarity}"
-    return Recipe(name, title, _ours("NivMFLoss", similarity=similarity), **settings)
+    multipliers = {"proxies": 33.0, "log_temperature": 1.0}
+    if similarity == "cosine":  # directions only; a cosine has no use for a concentration or for norms
+        return Recipe(name, title, _ours("NivMFLoss", similarity=similarity), lr_multipliers=multipliers)
+    # The network's norms start near 3, where a distribution in 64 dimensions is all but uniform and learning slow.
+    loss = _ours("NivMFLoss", similarity=similarity, norm_multiplier=10.0, temperature=1.0)
+    return Recipe(name, title, loss, lr_multipliers={**multipliers, "concentrations": 33.0})
 
 
 _MS_MINER = Part("pytorch_metric_learning.miners.MultiSimilarityMiner")

@@ -6,6 +6,7 @@ import torch
 from pytorch_metric_learning.losses import ProxyNCALoss, SupConLoss
 from pytorch_metric_learning.utils import common_functions as c_f
 
+from pml_proxyext.benchmark.datasets import ImageSet
 from pml_proxyext.benchmark.parts import Part
 from pml_proxyext.benchmark.recipes import Recipe, get_recipe
 from pml_proxyext.benchmark.run import Run
@@ -141,3 +142,18 @@ def test_loss_parameter_groups_multiply_the_rate_of_the_network():
         (group,) = loss_parameter_groups(loss, recipe)
         assert group["lr"] == pytest.approx(0.07)
         assert group["params"] == [loss.proxies]
+
+
+def test_fit_chunks_draw_different_batches(tmp_path):
+    class Recorded(ImageSet):
+        def __getitem__(self, index):
+            drawn.append(index)
+            return super().__getitem__(index)
+
+    drawn = []
+    data = DATA.first_classes(24)
+    data.__class__ = Recorded
+    Training(small("proxy_anchor"), data, seed=0).fit(digest, tmp_path / "c.pt")
+    chunks = [drawn[start : start + 32] for start in (0, 32, 64)]  # three chunks of two batches of 16
+    assert len(drawn) == 96
+    assert len({tuple(chunk) for chunk in chunks}) == 3
