@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,8 +21,8 @@ METRICS = ("precision_at_1", "r_precision", "mean_average_precision_at_r")
 _SPLIT = "val"  # the name that PML's logging presets expect
 
 
-class _Tester(GlobalEmbeddingSpaceTester):
-    """PML's tester, which forgets its embeddings and their norms; this one keeps them."""
+class RetrievalTester(GlobalEmbeddingSpaceTester):
+    """PML's tester, but it keeps its embeddings and their norms, and scores a run that has diverged as NaN."""
 
     embeddings: Tensor  # (N, D), directions
     norms: Tensor  # (N,)
@@ -30,6 +31,13 @@ class _Tester(GlobalEmbeddingSpaceTester):
         self.norms = torch.linalg.vector_norm(embeddings, dim=1)
         self.embeddings = super().maybe_normalize(embeddings)
         return self.embeddings
+
+    def do_knn_and_accuracies(self, accuracies: dict[str, float], *arguments: Any) -> None:
+        if self.embeddings.isfinite().all():
+            super().do_knn_and_accuracies(accuracies, *arguments)
+        else:  # where PML's calculator ends in an error about something else
+            names = self.accuracy_calculator.get_curr_metrics()
+            accuracies |= {self.accuracies_keyname(name, label_hierarchy_level=0): math.nan for name in names}
 
 
 class Evaluator:
@@ -48,7 +56,7 @@ class Evaluator:
             device=torch.device("cpu"),
         )
         self.data = data
-        self.tester = _Tester(
+        self.tester = RetrievalTester(
             batch_size=512,
             dataloader_num_workers=0,
             data_device=torch.device("cpu"),
@@ -57,15 +65,16 @@ class Evaluator:
         )
 
     def __call__(self, models: Mapping[str, nn.Module], epoch: int) -> dict[str, float]:
-        """Return each metric by its PML name, as a fraction."""
+        """Return each metric by its PML name, as a fraction of six decimals; NaN for embeddings that are not finite."""
         self.tester.test({_SPLIT: self.data}, epoch, models["trunk"], models["embedder"])
         scores = self.tester.all_accuracies[_SPLIT]
-        return {name: float(scores[f"{name}_level0"]) for name in self.tester.accuracy_calculator.get_curr_metrics()}
+        names = self.tester.accuracy_calculator.get_curr_metrics()
+        return {name: round(float(scores[f"{name}_level0"]), 6) for name in names}
 
     def embeddings(self) -> dict[str, Any]:
-        """Return directions, norms and labels of the last call as small arrays."""
+        """Return directions, norms and labels of the last call as arrays."""
         return {
-            "embeddings": self.tester.embeddings.half().numpy(),
+            "embeddings": self.tester.embeddings.numpy(),
             "norms": self.tester.norms.numpy(),
             "labels": self.data.labels.numpy(),
         }

@@ -119,7 +119,9 @@ def _nivmf(similarity: str, title: str) -> Recipe:
     name = similarity if similarity.endswith(("mf", "cosine")) else f"nivmf_{similarity}"
     multipliers = {"proxies": 33.0, "log_temperature": 1.0}
     if similarity == "cosine":  # directions only; a cosine has no use for a concentration or for norms
-        return Recipe(name, title, _ours("NivMFLoss", similarity=similarity), lr_multipliers=multipliers)
+        return Recipe(
+            name, title, _ours("NivMFLoss", similarity=similarity, temperature=0.1), lr_multipliers=multipliers
+        )
     # The network's norms start near 3, where a distribution in 64 dimensions is all but uniform and learning slow.
     loss = _ours("NivMFLoss", similarity=similarity, norm_multiplier=10.0, temperature=1.0)
     return Recipe(name, title, loss, lr_multipliers={**multipliers, "concentrations": 33.0})

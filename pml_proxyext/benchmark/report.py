@@ -95,7 +95,7 @@ def select(
 
 
 def summarise(records: Iterable[dict[str, Any]]) -> list[Summary]:
-    """Gather the seeds of each method with the same settings; the best MAP@R comes first.
+    """Gather the seeds of each method with the same settings; the best MAP@R comes first, NaN last.
 
     A metric that some of the seeds lack is left out.
     """
@@ -112,7 +112,7 @@ def summarise(records: Iterable[dict[str, Any]]) -> list[Summary]:
         label = first.get("title", first["recipe"]) + (f" ({overrides})" if overrides else "")
         place = (first["data"], first["split"], first["steps"])
         summaries.append(Summary(first["recipe"], label, *place, metrics, runs))
-    return sorted(summaries, key=lambda summary: -summary.score.mean)
+    return sorted(summaries, key=lambda summary: -float(np.nan_to_num(summary.score.mean, nan=-1.0)))
 
 
 def _columns(summaries: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:

@@ -26,9 +26,10 @@ def append_result(directory: Path, record: dict[str, Any]) -> None:
     line = json.dumps(record, sort_keys=True, allow_nan=True).encode() + b"\n"
     file = os.open(directory / RESULTS_FILE, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        size = os.fstat(file).st_size
-        if size and os.pread(file, 1, size - 1) != b"\n":
-            line = b"\n" + line
+        if os.fstat(file).st_size:
+            os.lseek(file, -1, os.SEEK_END)
+            if os.read(file, 1) != b"\n":
+                line = b"\n" + line
         written = os.write(file, line)
         if written != len(line):
             raise OSError(f"only {written} of {len(line)} bytes of a result fitted into {directory / RESULTS_FILE}")

@@ -110,7 +110,9 @@ class Training:
                 start = time.perf_counter()
                 self._train_chunk(min(length, self.recipe.steps - self.step), bar)
                 scores = evaluate(self.models, len(self.curve) + 1)
-                self.curve.append([self.step, {name: round(score, 6) for name, score in scores.items()}])
+                self.curve.append([self.step, scores])
+                if self.hooks is not None:
+                    self.hooks.record_keeper.save_records()
                 self.seconds += time.perf_counter() - start
                 self._save(checkpoint)
         return self.curve[-1][1]
@@ -169,8 +171,6 @@ class Training:
             )
             trainer.first_step = self.step
             trainer.train()
-        if self.hooks is not None:
-            self.hooks.record_keeper.save_records()
         self.step += steps
 
     def _stateful(self) -> dict[str, Any]:

@@ -102,3 +102,9 @@ def test_print_recipes_names_all(capsys):
     shown = capsys.readouterr().out
     assert "proxy_anchor" in shown
     assert "el_nivmf" in shown
+
+
+def test_summarise_puts_diverged_runs_last_and_shows_them():
+    summaries = summarise([record("supcon", 0, float("nan")), record("arcface", 0, 0.2), record("pixels", 0, 0.1)])
+    assert [summary.recipe for summary in summaries] == ["arcface", "pixels", "supcon"]
+    assert "| Supcon | nan | nan | nan | 1 |" in markdown_table(summaries)
