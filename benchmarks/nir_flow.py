@@ -1,13 +1,12 @@
 """Time NIR's conditional flow against the same flow in FrEIA, forward and backward on one thread.
 
-Run it with ``python benchmarks/nir_flow.py``; it needs FrEIA (``pip install FrEIA``). The two flows get the same
-weights, and their latents are compared before anything is timed. Rounds of both are interleaved, so that a slow
-moment of the machine meets both; the ratio printed is that of the fastest rounds, and the median of the paired ones.
+``python -m benchmarks`` runs this and writes the figures; it needs FrEIA (the extra ``bench``). The two flows get the
+same weights, and their latents are compared before anything is timed. Rounds of both are interleaved, so that a slow
+moment of the machine meets both.
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -47,7 +46,8 @@ def seconds(step: Callable[[], None], repeats: int) -> float:
     return (time.process_time() - start) / repeats
 
 
-def compare(dim: int, batch_size: int, rounds: int, repeats: int) -> None:
+def compare(dim: int, batch_size: int, rounds: int, repeats: int) -> dict[str, float]:
+    """Return the fastest milliseconds of both flows and the median ratio of paired rounds."""
     torch.manual_seed(0)
     ours, theirs = ConditionalFlow(dim, dim), freia_flow(dim, n_blocks=5, n_layers=8, hidden_size=128)
     copy_weights(ours, theirs)
@@ -69,23 +69,22 @@ def compare(dim: int, batch_size: int, rounds: int, repeats: int) -> None:
     pairs = [(seconds(step_ours, repeats), seconds(step_theirs, repeats)) for _ in range(rounds)]
     fastest_ours, fastest_theirs = (min(times) for times in zip(*pairs, strict=True))
     median = statistics.median(a / b for a, b in pairs)
-    print(
-        f"D={dim} N={batch_size}: ours {1e3 * fastest_ours:.1f} ms, FrEIA {1e3 * fastest_theirs:.1f} ms, "
-        f"ratio {fastest_ours / fastest_theirs:.2f} (median of {rounds} rounds {median:.2f})"
-    )
+    return {
+        "ours_ms": round(1e3 * fastest_ours, 2),
+        "freia_ms": round(1e3 * fastest_theirs, 2),
+        "median_ratio": round(median, 3),
+    }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dims", type=int, nargs="+", default=[64, 128, 512])
-    parser.add_argument("--batch-size", type=int, default=112)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--repeats", type=int, default=5)
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    for dim in args.dims:
-        compare(dim, args.batch_size, args.rounds, args.repeats)
+def run(rounds: int = 15, repeats: int = 5) -> dict[str, dict[str, float]]:
+    """Return the figures by batch and width."""
+    return {f"112 x {dim}": compare(dim, 112, rounds, repeats) for dim in (64, 128, 512)}
 
 
-if __name__ == "__main__":
-    main()
+def markdown(cases: dict[str, dict[str, float]]) -> str:
+    """Return the table of the documentation."""
+    lines = ["| batch x D | ours, ms | FrEIA, ms | time | median of paired rounds |", "|---|---|---|---|---|"]
+    for title, figures in cases.items():
+        ours, freia = figures["ours_ms"], figures["freia_ms"]
+        lines.append(f"| {title} | {ours} | {freia} | x{ours / freia:.2f} | x{figures['median_ratio']:.2f} |")
+    return "\n".join(lines) + "\n"

@@ -1,20 +1,16 @@
 """Time and memory of NivMFLoss against a loop over the batch, as the official release evaluates it, and Proxy Anchor.
 
-    python benchmarks/nivmf_speed.py [--write docs/speed/nivmf.json]
-
-Times are minima over interleaved repeats in one process, forward and backward, float32, one thread. Memory is the
-growth of the peak resident size in a fresh process that runs the case once after a warm-up on a tiny batch.
+``python -m benchmarks`` runs this and writes the figures. Times are minima over interleaved repeats in one process,
+forward and backward, float32, one thread. Memory is the growth of the peak resident size in a fresh process that runs
+the case once after a warm-up on a tiny batch.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import multiprocessing
 import resource
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from pytorch_metric_learning.losses import ProxyAnchorLoss as PMLProxyAnchorLoss
@@ -114,36 +110,26 @@ def measure(shape: tuple[int, int, int], methods: list[str], repeats: int) -> di
     return result
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--write", type=Path, help="also write the figures to this JSON file")
-    parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    ours = ["el_nivmf", "el_nivmf_released", "el_nivmf_closed_form"]
-    cases: dict[str, tuple[tuple[int, int, int], list[str]]] = {
-        "112 x 100 x 128": ((112, 100, 128), ["loop", *ours]),
-        "112 x 100 x 512": ((112, 100, 512), ["loop", *ours]),
-        "112 x 11318 x 512": ((112, 11318, 512), ["proxy_anchor_pml", "cosine", "nivmf", "el_vmf", *ours]),
-    }
-    results = {}
-    for title, (shape, methods) in cases.items():
-        baseline = methods[0]
-        results[title] = measure(shape, methods, options.repeats)
-        print(f"{title} (batch x classes x dimensions)")
-        for method, figures in results[title].items():
-            time_ratio = figures["milliseconds"] / results[title][baseline]["milliseconds"]
-            memory_ratio = figures["megabytes"] / max(results[title][baseline]["megabytes"], 0.1)
-            print(
-                f"  {method:22s} {figures['milliseconds']:9.2f} ms {figures['megabytes']:8.1f} MB"
-                f"   time x{time_ratio:.3f}, memory x{memory_ratio:.3f} of {baseline}"
-            )
-    if options.write:
-        options.write.parent.mkdir(parents=True, exist_ok=True)
-        options.write.write_text(
-            json.dumps({"torch": torch.__version__, "threads": 1, "cases": results}, indent=1) + "\n"
-        )
+OURS = ["el_nivmf", "el_nivmf_released", "el_nivmf_closed_form"]
+CASES: dict[str, tuple[tuple[int, int, int], list[str]]] = {
+    "112 x 100 x 128": ((112, 100, 128), ["loop", *OURS]),
+    "112 x 100 x 512": ((112, 100, 512), ["loop", *OURS]),
+    "112 x 11318 x 512": ((112, 11318, 512), ["proxy_anchor_pml", "cosine", "nivmf", "el_vmf", *OURS]),
+}
 
 
-if __name__ == "__main__":
-    main()
+def run(repeats: int = 7) -> dict[str, dict[str, dict[str, float]]]:
+    """Return milliseconds and megabytes by case (batch x classes x dimensions) and method; the baseline comes first."""
+    return {title: measure(shape, methods, repeats) for title, (shape, methods) in CASES.items()}
+
+
+def markdown(cases: dict[str, dict[str, dict[str, float]]]) -> str:
+    """Return the table of the documentation."""
+    lines = ["| batch x classes x D | method | ms | MB | time | memory |", "|---|---|---|---|---|---|"]
+    for title, methods in cases.items():
+        baseline = next(iter(methods.values()))
+        for method, figures in methods.items():
+            ratios = [f"x{figures[key] / max(baseline[key], 0.1):.3g}" for key in ("milliseconds", "megabytes")]
+            cells = [title, f"`{method}`", f"{figures['milliseconds']:.1f}", f"{figures['megabytes']:.0f}", *ratios]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"

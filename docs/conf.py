@@ -34,7 +34,6 @@ autodoc_typehints_description_target = "documented"
 autodoc_inherit_docstrings = False  # those of torch and PML are not ours to render
 autodoc_default_options = {"members": True, "show-inheritance": True}
 
-DEPARTURES = "Departs from the paper or the release"
 napoleon_custom_sections = [
     "Reference",
     "Shapes",
@@ -42,14 +41,10 @@ napoleon_custom_sections = [
     "Requires an optimizer",
     "Recommendations",
     "Relations",
-    DEPARTURES,
+    "Departs from the paper or the release",
+    "Departs from PML",
 ]
 napoleon_use_rtype = False
-
-
-def spell_out_slash(app: Any, what: str, name: str, obj: object, options: Any, lines: list[str]) -> None:
-    """Rewrite the one heading that napoleon cannot read: its pattern for headings admits no slash."""
-    lines[:] = [line.replace("Departs from the paper / the release:", f"{DEPARTURES}:") for line in lines]
 
 
 def write_room_pages(app: Any) -> None:
@@ -70,6 +65,5 @@ def write_room_pages(app: Any) -> None:
 
 
 def setup(app: Any) -> None:
-    """Register the two hooks above."""
+    """Register the hook above."""
     app.connect("builder-inited", write_room_pages)
-    app.connect("autodoc-process-docstring", spell_out_slash, priority=400)  # before napoleon's 500

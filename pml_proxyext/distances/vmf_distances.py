@@ -75,7 +75,7 @@ class VMFExpectedLikelihood(VMFDistance):
     uniform distributions have minus the log-area of the sphere, about 868 for D = 512; with a loss that compares
     values to constants, choose its margins relative to that.
 
-    Departs from the paper / release:
+    Departs from the paper or the release:
         exact normaliser for every D; no temperature, which belongs to the loss.
 
     Reference:
@@ -100,7 +100,7 @@ class VMFBhattacharyya(VMFDistance):
     .. math:: s(e, r) = \log \int \sqrt{f_e(z) f_r(z)}\, dz
         = \tfrac12 \log C_D(\|e\|) + \tfrac12 \log C_D(\|r\|) - \log C_D(\|e + r\| / 2)
 
-    Departs from the paper / release:
+    Departs from the paper or the release:
         exact normaliser for every D; no temperature, which belongs to the loss.
 
     Reference:
@@ -128,7 +128,7 @@ class VMFKLDivergence(VMFDistance):
 
     It is zero for equal distributions and positive otherwise. The rows of the matrix are the queries.
 
-    Departs from the paper / release:
+    Departs from the paper or the release:
         the release of nivMF computes it without :math:`A_D` and with the opposite sign.
 
     Reference:

@@ -1,5 +1,6 @@
 """Distributions of directions: normalisers, densities and samplers on the unit sphere."""
 
+from pml_proxyext.distributions.estimation import concentration_from_mean_length, pooled_concentration
 from pml_proxyext.distributions.non_isotropic_von_mises_fisher import NonIsotropicVonMisesFisher
 from pml_proxyext.distributions.unit_sphere import unit_sphere
 from pml_proxyext.distributions.vmf_normalizer import (
@@ -16,8 +17,10 @@ __all__ = [
     "NonIsotropicVonMisesFisher",
     "VonMisesFisher",
     "bessel_ratio",
+    "concentration_from_mean_length",
     "log_sphere_area",
     "log_vmf_normalizer",
+    "pooled_concentration",
     "sample_polar_angles",
     "sample_vmf",
     "unit_sphere",

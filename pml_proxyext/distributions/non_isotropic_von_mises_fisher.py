@@ -42,7 +42,7 @@ class NonIsotropicVonMisesFisher(Distribution):
     Raises:
         ValueError: for a ``loc`` without coordinates or not of unit length, and for a ``concentration`` <= 0.
 
-    Departs from the paper / release:
+    Departs from the paper or the release:
         the release writes :math:`-\log \|K\mu\|` for :math:`-D \log \|K z\|`, which does not integrate to one (its
         integral is :math:`c^{D-1}` for :math:`K = c I`) and so rewards large concentrations whatever the data.
 

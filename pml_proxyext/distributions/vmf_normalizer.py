@@ -203,7 +203,7 @@ def log_vmf_normalizer(concentration: Tensor, dim: int) -> Tensor:
     Raises:
         ValueError: if ``dim`` is not an integer of at least 2.
 
-    Departs from the paper / release:
+    Departs from the paper or the release:
         exact for every D; the release of nivMF fits parabolas for D = 128 and 512 and uses the latter for all others.
 
     Example:

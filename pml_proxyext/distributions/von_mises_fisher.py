@@ -35,7 +35,7 @@ class VonMisesFisher(Distribution):
     Raises:
         ValueError: for a ``loc`` without coordinates or not of unit length, and for a negative ``concentration``.
 
-    Departs from the paper / release:
+    Departs from the paper or the release:
         nothing, but the release of nivMF replaces normaliser and sampler by approximations that are off in high
         dimension; its samples point away from the mean where D is large and the concentration just above 10.
 

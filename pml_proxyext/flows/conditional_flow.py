@@ -62,7 +62,7 @@ class ConditionalFlow(Transform):
     Raises:
         ValueError: for sizes out of range, an unknown ``condition_mode``, or inputs of another shape.
 
-    Departs from the release:
+    Departs from the paper or the release:
         its dropout and margin options, which never act, are left out; permutations do not touch numpy's global
         generator; :meth:`inverse` is public.
 

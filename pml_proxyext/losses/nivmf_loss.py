@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from pml_proxyext.distributions import VonMisesFisher, bessel_ratio
-from pml_proxyext.distributions.estimation import pooled_concentration
+from pml_proxyext.distributions import bessel_ratio, pooled_concentration, sample_vmf
 from pml_proxyext.losses.binomial_deviance import BinomialDeviance
 from pml_proxyext.losses.nivmf_released import released_vmf_samples
 from pml_proxyext.losses.nivmf_similarities import (
@@ -197,8 +196,7 @@ class NivMFLoss(ProxyLoss):
         directions, norms = polar(embeddings)
         if self.estimator == "released_monte_carlo" and self.embedding_size != 3:  # there the release inverts the CDF
             return released_vmf_samples(directions, norms, self.n_samples, self.generator)
-        images = VonMisesFisher(directions, norms, validate_args=False)
-        return images.rsample(torch.Size([self.n_samples]), generator=self.generator)
+        return sample_vmf(directions, norms, self.n_samples, self.generator)
 
     def _similarity(self, embeddings: Tensor, proxies: Proxies, temperature: Tensor) -> TemperedSimilarity:
         if self.similarity != "el_nivmf":

@@ -31,7 +31,7 @@ class CrossBatchMemory(pml_losses.CrossBatchMemory):
         ValueError: for a loss that cannot compare with ``ref_emb``, and for embeddings or labels that are no such
             tensors, or more of them than the memory holds.
 
-    Departs from the release:
+    Departs from PML:
         PML keeps the place in the queue outside of ``state_dict()``, so that a resumed run forgets its memory; takes
         a mask that chooses no row for a full memory, and from then on compares with rows of zeros; fails on an empty
         batch, which is a zero loss here; and admits losses by their class name.

@@ -75,7 +75,7 @@ class DistributedLossWrapper(pml_distributed.DistributedLossWrapper):
     Shapes:
         as the loss, with the same number of rows on every process.
 
-    Departs from the release:
+    Departs from PML:
         PML multiplies the loss by :math:`W`: the value grows with the number of processes, and the gradients of the
         loss's own parameters are :math:`W` times too large (Adam hides it, SGD does not). PML puts a process's own
         rows first, so that losses which depend on the order, or draw random numbers, differ between processes; here

@@ -24,7 +24,7 @@ class SelfSupervisedLoss(pml_losses.SelfSupervisedLoss):
     Raises:
         ValueError: for a loss that cannot compare with ``ref_emb``, and for views of different shapes.
 
-    Departs from the release:
+    Departs from PML:
         PML admits losses by their class name; here the loss is asked, and a refusal is a ValueError.
 
     Example:

@@ -1,0 +1,1 @@
+"""Speed and memory against honest baselines; `python -m benchmarks` runs them all."""

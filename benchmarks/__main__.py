@@ -1,0 +1,34 @@
+"""Run all speed benchmarks and write their figures into docs/speed/ and docs/speed.md: ``python -m benchmarks``."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import nir_flow, nivmf_speed
+
+DOCS = Path(__file__).parents[1] / "docs"
+PROGRAMS = {"nivmf": nivmf_speed, "nir_flow": nir_flow}
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    (DOCS / "speed").mkdir(exist_ok=True)
+    page = DOCS / "speed.md"
+    for name, program in PROGRAMS.items():
+        figures: dict[str, Any] = {"torch": torch.__version__, "threads": 1, "cases": program.run()}
+        (DOCS / "speed" / f"{name}.json").write_text(json.dumps(figures, indent=1) + "\n")
+        table = program.markdown(figures["cases"])
+        print(table)
+        markers = rf"(<!-- speed:{name} -->\n).*?(<!-- /speed:{name} -->)"
+        page.write_text(
+            re.sub(markers, lambda match, table=table: match[1] + table + match[2], page.read_text(), flags=re.S)
+        )
+
+
+if __name__ == "__main__":
+    main()
