@@ -41,8 +41,8 @@ class Estimate:
         """Estimate the mean by Student's t: scores of different seeds are taken as independent and near normal.
 
         Example:
-            >>> Estimate.of([1.0, 2.0, 3.0])
-            Estimate(mean=2.0, half_width=2.484137711725448, count=3)
+            >>> print(Estimate.of([0.1, 0.2, 0.3]))
+            20.0 ± 24.8
         """
         count = len(values)
         if count < 2:
