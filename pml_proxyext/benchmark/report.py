@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -97,12 +97,13 @@ def select(
 def summarise(records: Iterable[dict[str, Any]]) -> list[Summary]:
     """Gather the seeds of each method with the same settings; the best MAP@R comes first, NaN last.
 
-    A metric that some of the seeds lack is left out.
+    A metric that some of the seeds lack is left out. Results from before a recipe was changed stand apart.
     """
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for record in records:
         settings = [record[name] for name in ("recipe", "data", "split", "steps")]
-        groups[json.dumps([*settings, record.get("overrides", {})], sort_keys=True)].append(record)
+        settings += [record.get("overrides", {}), record.get("settings")]
+        groups[json.dumps(settings, sort_keys=True)].append(record)
     summaries = []
     for runs in groups.values():
         first = runs[0]
@@ -112,6 +113,11 @@ def summarise(records: Iterable[dict[str, Any]]) -> list[Summary]:
         label = first.get("title", first["recipe"]) + (f" ({overrides})" if overrides else "")
         place = (first["data"], first["split"], first["steps"])
         summaries.append(Summary(first["recipe"], label, *place, metrics, runs))
+    labels = Counter((summary.label, summary.data, summary.split, summary.steps) for summary in summaries)
+    for index, summary in enumerate(summaries):
+        if labels[summary.label, summary.data, summary.split, summary.steps] > 1:
+            mark = summary.runs[0].get("settings") or "unknown"
+            summaries[index] = replace(summary, label=f"{summary.label} [settings {mark[:7]}]")
     return sorted(summaries, key=lambda summary: -float(np.nan_to_num(summary.score.mean, nan=-1.0)))
 
 

@@ -62,15 +62,24 @@ class Run:
         return recipe
 
     def identity(self) -> dict[str, Any]:
-        """Return the fields as JSON would, with the number of steps worked out."""
-        values = {**dataclasses.asdict(self), "steps": self.resolved_recipe().steps}
-        return {**values, "overrides": dict(sorted(self.overrides.items()))}
+        """Return the fields as JSON would, with the number of steps worked out, and a hash of the recipe's settings.
+
+        So a recipe that is changed in the code is run again, and its old results stay apart.
+        """
+        recipe = self.resolved_recipe()
+        settings = dataclasses.asdict(recipe)
+        del settings["name"], settings["title"]
+        return {
+            **dataclasses.asdict(self),
+            "steps": recipe.steps,
+            "overrides": dict(sorted(self.overrides.items())),
+            "settings": _digest(settings),
+        }
 
     @property
     def key(self) -> str:
         """A short name for files: the recipe, the seed, and a hash of the identity."""
-        digest = hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
-        return f"{self.recipe}-{self.seed}-{digest[:12]}"
+        return f"{self.recipe}-{self.seed}-{_digest(self.identity())}"
 
     def load(self) -> RetrievalData:
         """Return the run's data."""
@@ -79,6 +88,10 @@ class Run:
             return data
         train, evaluation = (part.first_classes(_SMOKE_CLASSES) for part in (data.train, data.evaluation))
         return RetrievalData(data.name, train, evaluation)
+
+
+def _digest(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def finished_runs(directory: Path) -> set[str]:

@@ -108,3 +108,9 @@ def test_summarise_puts_diverged_runs_last_and_shows_them():
     summaries = summarise([record("supcon", 0, float("nan")), record("arcface", 0, 0.2), record("pixels", 0, 0.1)])
     assert [summary.recipe for summary in summaries] == ["arcface", "pixels", "supcon"]
     assert "| Supcon | nan | nan | nan | 1 |" in markdown_table(summaries)
+
+
+def test_summarise_keeps_results_of_a_changed_recipe_apart():
+    runs = [record("supcon", 0, 0.7, settings="a" * 12), record("supcon", 1, 0.6, settings="b" * 12)]
+    labels = [summary.label for summary in summarise(runs)]
+    assert labels == ["Supcon [settings aaaaaaa]", "Supcon [settings bbbbbbb]"]

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
+from pml_proxyext.benchmark.recipes import RECIPES
 from pml_proxyext.benchmark.results import read_results
 from pml_proxyext.benchmark.run import Run, execute
 
@@ -88,6 +90,15 @@ def test_run_identity_tells_variants_apart():
         == Run("supcon", overrides={"batch_size": 8, "lr": 0.1}).key
     )
     assert Run("supcon").key == Run("supcon", steps=400).key  # 400 is what the recipe says
+
+
+def test_run_of_a_changed_recipe_is_another_run(monkeypatch):
+    before = SMOKE.key
+    assert SMOKE.key == before
+    monkeypatch.setitem(RECIPES, "proxy_anchor", dataclasses.replace(RECIPES["proxy_anchor"], title="Another title"))
+    assert SMOKE.key == before
+    monkeypatch.setitem(RECIPES, "proxy_anchor", dataclasses.replace(RECIPES["proxy_anchor"], lr=0.123))
+    assert SMOKE.key != before
 
 
 def test_run_overrides_change_the_result(tmp_path):
