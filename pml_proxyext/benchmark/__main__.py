@@ -60,6 +60,15 @@ def _parser() -> argparse.ArgumentParser:
 
     table = commands.add_parser("table", help="show mean, 95%% confidence interval and seeds of each method")
     table.add_argument("--markdown", type=Path, metavar="FILE", help="where to write the table as Markdown")
+    table.add_argument(
+        "--into",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="PAGE",
+        help="Markdown pages to renew: the table goes between <!-- results:NAME --> and <!-- /results:NAME -->, "
+        "where NAME is that of the results' folder",
+    )
 
     plot = commands.add_parser("plot", help="draw the figures")
     plot.add_argument("--figures", type=Path, metavar="DIR", help="default: the folder 'figures' of the results")
@@ -127,7 +136,7 @@ def _summaries(options: argparse.Namespace) -> list[Summary]:
 def _table(options: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from pml_proxyext.benchmark.report import markdown_table, rich_table
+    from pml_proxyext.benchmark.report import insert_table, markdown_table, rich_table
 
     summaries = _summaries(options)
     Console().print(rich_table(summaries))
@@ -135,6 +144,12 @@ def _table(options: argparse.Namespace) -> None:
         options.markdown.parent.mkdir(parents=True, exist_ok=True)
         options.markdown.write_text(markdown_table(summaries), encoding="utf-8")
         print(f"Markdown: {options.markdown}")
+    for page in options.into:
+        if not page.is_file():
+            raise ValueError(f"into must name Markdown pages, got {page}: no such file")
+        text = insert_table(page.read_text(encoding="utf-8"), options.results.name, markdown_table(summaries))
+        page.write_text(text, encoding="utf-8")
+        print(f"renewed: {page}")
 
 
 def _plot(options: argparse.Namespace) -> None:

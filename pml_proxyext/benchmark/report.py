@@ -17,7 +17,16 @@ from scipy import stats
 from pml_proxyext.benchmark.evaluation import METRICS
 from pml_proxyext.benchmark.recipes import RECIPES
 
-__all__ = ["Estimate", "Summary", "markdown_table", "print_recipes", "rich_table", "select", "summarise"]
+__all__ = [
+    "Estimate",
+    "Summary",
+    "insert_table",
+    "markdown_table",
+    "print_recipes",
+    "rich_table",
+    "select",
+    "summarise",
+]
 
 _HEADERS = {
     "precision_at_1": "R@1",
@@ -171,6 +180,24 @@ def markdown_table(summaries: Sequence[Summary]) -> str:
     rule = [":--" if name in ("Method", "Data") else "--:" for name in header]
     lines = ["| " + " | ".join(cells) + " |" for cells in (header, rule, *rows)]
     return "\n".join([*lines, "", _caption(summaries), ""])
+
+
+def insert_table(page: str, name: str, table: str) -> str:
+    """Return a Markdown page with ``table`` between its lines ``<!-- results:name -->`` and ``<!-- /results:name -->``.
+
+    Raises:
+        ValueError: if the page does not have the two lines.
+
+    Example:
+        >>> insert_table("<!-- results:a -->\\nold\\n<!-- /results:a -->\\n", "a", "new\\n")
+        '<!-- results:a -->\\nnew\\n<!-- /results:a -->\\n'
+    """
+    begin, end = f"<!-- results:{name} -->\n", f"<!-- /results:{name} -->"
+    head, found_begin, rest = page.partition(begin)
+    _, found_end, tail = rest.partition(end)
+    if not (found_begin and found_end):
+        raise ValueError(f"the page must have the lines {begin.strip()!r} and {end!r}, got none such")
+    return head + begin + table + end + tail
 
 
 def print_recipes() -> None:

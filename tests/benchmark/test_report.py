@@ -6,7 +6,15 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from pml_proxyext.benchmark.report import Estimate, markdown_table, print_recipes, rich_table, select, summarise
+from pml_proxyext.benchmark.report import (
+    Estimate,
+    insert_table,
+    markdown_table,
+    print_recipes,
+    rich_table,
+    select,
+    summarise,
+)
 
 
 def record(recipe, seed, score, **more):
@@ -114,3 +122,16 @@ def test_summarise_keeps_results_of_a_changed_recipe_apart():
     runs = [record("supcon", 0, 0.7, settings="a" * 12), record("supcon", 1, 0.6, settings="b" * 12)]
     labels = [summary.label for summary in summarise(runs)]
     assert labels == ["Supcon [settings aaaaaaa]", "Supcon [settings bbbbbbb]"]
+
+
+def test_insert_table_replaces_what_stands_between_the_markers():
+    page = "before\n<!-- results:a -->\nold\n<!-- /results:a -->\nafter\n"
+    renewed = insert_table(page, "a", "new\n")
+    assert renewed == "before\n<!-- results:a -->\nnew\n<!-- /results:a -->\nafter\n"
+    assert insert_table(renewed, "a", "new\n") == renewed
+
+
+@pytest.mark.parametrize("page", ["", "<!-- results:b -->\n<!-- /results:b -->", "<!-- results:a -->\nnever closed"])
+def test_insert_table_needs_both_markers(page):
+    with pytest.raises(ValueError, match="the page must have the lines '<!-- results:a -->'"):
+        insert_table(page, "a", "new\n")

@@ -43,7 +43,8 @@ IMPLICIT_GRADIENT = {"gradcheck": "samples have implicit derivatives, right in t
 LOSSES = [
     Row(losses.ProxyAnchorLoss),
     Row(losses.NIRLoss),
-    Row(losses.NIRLoss, SIZES | {"noise_scale": 0.1, "generator": generator}, variant="noise"),
+    Row(losses.NIRLoss, SIZES | {"generator": generator}, variant="generator"),
+    Row(losses.NIRLoss, SIZES | {"noise_scale": 0.0}, variant="noiseless"),
     Row(losses.NIRLoss, SIZES | {"proxy_loss": lambda: NormalizedSoftmaxLoss(6, 8)}, variant="over_pml"),
     Row(losses.NivMFLoss, NIVMF, {"exempt": IMPLICIT_GRADIENT}),
     Row(losses.NivMFLoss, NIVMF | {"estimator": "closed_form", "warp_samples": False}, variant="closed_form"),
