@@ -7,7 +7,7 @@ RESULTS := results/quickstart
 BENCHMARK := $(BIN)/python -m pml_proxyext.benchmark
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: quickstart test check docs bench clean
+.PHONY: quickstart test check docs bench tables clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +31,14 @@ docs: $(READY)
 
 bench: $(READY)  ## speed and memory against honest baselines
 	$(BIN)/python -m benchmarks
+
+RENDER := $(BENCHMARK) table --results docs/results
+tables: $(READY)  ## render the committed results into README and docs
+	$(RENDER)/glyphs --into README.md
+	$(RENDER)/glyphs --into docs/nivmf.md --recipes el_nivmf el_nivmf_guided nivmf el_vmf b_vmf kl_vmf nivmf_l2 cosine normalized_softmax
+	$(RENDER)/glyphs --into docs/nir.md --recipes proxy_anchor proxy_nca soft_triple nir_proxy_anchor nir_proxy_nca nir_soft_triple
+	$(RENDER)/nir --into docs/nir.md --split validation
+	$(BENCHMARK) plot --results docs/results/glyphs --figures docs/figures
 
 clean:
 	rm -rf $(VENV) build dist docs/_build docs/api *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
