@@ -8,9 +8,9 @@ the case once after a warm-up on a tiny batch.
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from pytorch_metric_learning.losses import ProxyAnchorLoss as PMLProxyAnchorLoss
@@ -83,13 +83,20 @@ def make(method: str, batch: int, num_classes: int, dim: int) -> Step:
 
 
 def peak_growth(arguments: tuple[str, int, int, int]) -> float:
-    """Run one case in this fresh process and return the growth of its peak resident size in MB."""
+    """Run one case in this fresh process and return the growth of its peak resident size in MB (Linux)."""
     torch.set_num_threads(1)
     make(arguments[0], 2, 10, arguments[3])()
     step = make(*arguments)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far, the parent's included
+    before = resident_kilobytes("VmRSS")
     step()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return (resident_kilobytes("VmHWM") - before) / 1024
+
+
+def resident_kilobytes(field: str) -> int:
+    """Return the resident size of this process now (VmRSS) or at its peak (VmHWM)."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split(f"{field}:")[1].split()[0])
 
 
 def measure(shape: tuple[int, int, int], methods: list[str], repeats: int) -> dict[str, dict[str, float]]:
