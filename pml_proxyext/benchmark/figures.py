@@ -30,7 +30,7 @@ def _styles() -> Any:
 def _axes(title: str, width: float = 7.0, height: float = 4.5) -> tuple[Figure, Any]:
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
     axes = figure.add_subplot()
-    axes.set_title(title)
+    figure.suptitle(title)  # over the figure: beside long labels the axes are too narrow for it
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
