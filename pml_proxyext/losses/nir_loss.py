@@ -23,8 +23,8 @@ from pml_proxyext.losses.nir_likelihood import (
 )
 from pml_proxyext.losses.proxy_access import class_proxies, full_precision_loss, own_proxies, similarity_logits
 from pml_proxyext.losses.proxy_anchor_loss import ProxyAnchorLoss
-from pml_proxyext.losses.proxy_loss import element_loss
-from pml_proxyext.utils.checks import check_choice, check_embeddings, check_integer, check_labels, check_number
+from pml_proxyext.losses.proxy_loss import check_proxy_batch, element_loss
+from pml_proxyext.utils.checks import check_choice, check_integer, check_number
 from pml_proxyext.utils.parameter_groups import parameter_groups
 from pml_proxyext.utils.precision import upcast
 
@@ -202,10 +202,7 @@ class NIRLoss(WeightRegularizerMixin, BaseMetricLossFunction):
     def compute_loss(
         self, embeddings: Tensor, labels: Tensor, indices_tuple: Any, ref_emb: Tensor, ref_labels: Tensor
     ) -> dict[str, dict[str, Any]]:
-        c_f.labels_required(labels)
-        c_f.ref_not_supported(embeddings, labels, ref_emb, ref_labels)
-        check_embeddings(embeddings, self.embedding_size)
-        labels = check_labels(labels, self.num_classes)
+        labels = check_proxy_batch(embeddings, labels, ref_emb, ref_labels, self.num_classes, self.embedding_size)
         if len(embeddings) == 0:
             return self.zero_losses()
         losses = {"proxy_loss": self._base_loss(embeddings, labels, indices_tuple)}

@@ -17,13 +17,23 @@ from pml_proxyext.utils.checks import check_embeddings, check_integer, check_lab
 from pml_proxyext.utils.parameter_groups import parameter_groups
 from pml_proxyext.utils.precision import accumulation_dtype, upcast
 
-__all__ = ["ProxyLoss", "class_sums", "element_loss"]
+__all__ = ["ProxyLoss", "check_proxy_batch", "class_sums", "element_loss"]
 
 
 def element_loss(losses: Tensor) -> dict[str, Any]:
     """Describe one loss per sample of the batch to PML's reducers (``DivisorReducer`` included)."""
     indices = torch.arange(len(losses), device=losses.device)
     return {"losses": losses, "indices": indices, "reduction_type": "element", "divisor": len(losses)}
+
+
+def check_proxy_batch(
+    embeddings: Tensor, labels: Tensor, ref_emb: Tensor, ref_labels: Tensor, num_classes: int, embedding_size: int
+) -> Tensor:
+    """Return the labels as int64 if a loss with proxies can take this batch, or raise ValueError."""
+    c_f.labels_required(labels)
+    c_f.ref_not_supported(embeddings, labels, ref_emb, ref_labels)
+    check_embeddings(embeddings, embedding_size)
+    return check_labels(labels, num_classes)
 
 
 def class_sums(embeddings: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
@@ -72,10 +82,7 @@ class ProxyLoss(WeightRegularizerMixin, BaseMetricLossFunction):
     def compute_loss(
         self, embeddings: Tensor, labels: Tensor, indices_tuple: Any, ref_emb: Tensor, ref_labels: Tensor
     ) -> dict[str, dict[str, Any]]:
-        c_f.labels_required(labels)
-        c_f.ref_not_supported(embeddings, labels, ref_emb, ref_labels)
-        check_embeddings(embeddings, self.embedding_size)
-        labels = check_labels(labels, self.num_classes)
+        labels = check_proxy_batch(embeddings, labels, ref_emb, ref_labels, self.num_classes, self.embedding_size)
         if len(embeddings) == 0:
             return self.zero_losses()
         weights = lmu.convert_to_weights(indices_tuple, labels, dtype=accumulation_dtype(embeddings.dtype))
