@@ -34,23 +34,30 @@ class Part:
         module, name = self.path.rsplit(".", 1)
         return getattr(importlib.import_module(module), name)
 
-    def argument_names(self) -> list[str]:
-        """Return the names of the arguments that the class takes, inherited ones included."""
-        names: dict[str, None] = {}
+    def arguments(self) -> dict[str, inspect.Parameter]:
+        """Return the arguments that the class takes by name, inherited ones included."""
+        arguments: dict[str, inspect.Parameter] = {}
         for cls in self.target().__mro__:
             parameters = inspect.signature(cls).parameters if "__init__" in vars(cls) else {}
             kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-            names |= dict.fromkeys(name for name, parameter in parameters.items() if parameter.kind not in kinds)
+            own = {name: parameter for name, parameter in parameters.items() if parameter.kind not in kinds}
+            arguments = own | arguments  # a subclass may have another default
             if parameters and not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
                 break
-        return list(names)
+        return arguments
+
+    def settings(self) -> dict[str, str]:
+        """Return the value of every argument that has one, options before the class's defaults, as text."""
+        plain = (bool, int, float, str, type(None))  # the text of other objects may hold their address
+        defaults = {name: p.default for name, p in self.arguments().items() if isinstance(p.default, plain)}
+        return {name: repr(value) for name, value in {**defaults, **self.options}.items()}
 
     def with_option(self, name: str, value: Any) -> Part:
         """Return the part with another option, or raise ValueError if its class has no such argument."""
-        check_choice(f"option of {self.path.rsplit('.', 1)[1]}", name, self.argument_names())
+        check_choice(f"option of {self.path.rsplit('.', 1)[1]}", name, self.arguments())
         return Part(self.path, {**self.options, name: value})
 
     def make(self, **arguments: Any) -> Any:
         """Make the object from the options and those of ``arguments`` that its class takes."""
-        taken = set(self.argument_names())
+        taken = set(self.arguments())
         return self.target()(**{name: value for name, value in arguments.items() if name in taken}, **self.options)

@@ -89,8 +89,8 @@ class Recipe:
         part = getattr(self, owner)
         if not isinstance(part, Part):
             raise ValueError(f"setting must fit the recipe, got {key!r}, but {self.name!r} has no {owner}")
-        if owner == "loss" and name not in part.argument_names():
-            check_choice("setting", name, [*_PLAIN_FIELDS, *part.argument_names()])
+        if owner == "loss" and name not in part.arguments():
+            check_choice("setting", name, [*_PLAIN_FIELDS, *part.arguments()])
         changed: dict[str, Any] = {owner: part.with_option(name, value)}
         return dataclasses.replace(self, **changed)
 

@@ -64,11 +64,15 @@ class Run:
     def identity(self) -> dict[str, Any]:
         """Return the fields as JSON would, with the number of steps worked out, and a hash of the recipe's settings.
 
-        So a recipe that is changed in the code is run again, and its old results stay apart.
+        So a recipe that is changed in the code, or a default of its loss, is run again, and its old results stay apart.
         """
         recipe = self.resolved_recipe()
         settings = dataclasses.asdict(recipe)
         del settings["name"], settings["title"]
+        for name in ("loss", "base", "miner"):
+            part = getattr(recipe, name)
+            if part is not None:
+                settings[name] = [part.path, part.settings()]
         return {
             **dataclasses.asdict(self),
             "steps": recipe.steps,

@@ -14,10 +14,17 @@ def test_make_hands_over_options_and_what_the_class_takes():
     assert supcon.temperature == 0.3
 
 
-def test_argument_names_include_inherited_ones():
-    names = ARCFACE.argument_names()
+def test_arguments_include_inherited_ones():
+    names = ARCFACE.arguments()
     assert {"margin", "scale", "num_classes", "embedding_size", "reducer"} <= set(names)
     assert not {"self", "kwargs"} & set(names)
+
+
+def test_settings_are_options_over_the_defaults_of_the_class():
+    settings = ARCFACE.settings()
+    assert settings["margin"] == "10"
+    assert settings["scale"] == "64"  # PML's default
+    assert "num_classes" not in settings
 
 
 def test_with_option_adds_to_a_copy():

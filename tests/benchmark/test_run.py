@@ -12,6 +12,7 @@ from filelock import FileLock
 from pml_proxyext.benchmark.recipes import RECIPES
 from pml_proxyext.benchmark.results import read_results
 from pml_proxyext.benchmark.run import Run, execute
+from pml_proxyext.losses import NIRLoss
 
 SMOKE = Run("proxy_anchor", seed=1, smoke=True)
 
@@ -141,3 +142,11 @@ def test_execute_goes_on_where_a_killed_process_stopped(tmp_path):
     assert [path.name for path in (tmp_path / "checkpoints").glob("*.pt")] == [f"{SMOKE.key}.pt"]
     resumed, whole = execute(SMOKE, tmp_path), execute(SMOKE, tmp_path / "whole")
     assert resumed["curve"] == whole["curve"]
+
+
+def test_run_identity_changes_with_a_default_of_the_loss(monkeypatch):
+    before = Run("nir_proxy_anchor").key
+    assert Run("nir_proxy_anchor").key == before
+    defaults = list(NIRLoss.__init__.__defaults__)
+    monkeypatch.setattr(NIRLoss.__init__, "__defaults__", (*defaults[:-1], "another"))
+    assert Run("nir_proxy_anchor").key != before
