@@ -90,26 +90,27 @@ class Proxies(NamedTuple):
         return constants if self.normalization == "exact" else constants - squared_norms.log() / 2
 
 
-def density_similarity(points: Tensor, proxies: Proxies, means: Tensor, warped: bool) -> Tensor:
-    r"""Return the part of nivMF's log-density that depends on both the point and the proxy, ``(M, C)``.
+def density_similarity(points: Tensor, proxies: Proxies, means: Tensor, temperature: Tensor, warped: bool) -> Tensor:
+    r"""Return the part of nivMF's log-density that depends on both the point and the proxy, over T: ``(M, C)``.
 
     With :math:`K = \mathrm{diag}(k)` it is :math:`|a| \cos(K z, a) - D \log |K z|` (the second term is the Jacobian
     that the release leaves out), from the two products :math:`z \cdot (k \odot a)` and
     :math:`|K z|^2 = z^2 \cdot k^2`. Without warping it is :math:`z \cdot a`.
     """
+    means = means / temperature  # (C, D): cheaper than a division of what comes out
     if not warped:
         return points @ means.T
     squared_norms = points.square() @ proxies.concentrations.square().T
     pairs = (points @ (proxies.concentrations * means).T) * squared_norms.rsqrt()
     if proxies.normalization == "exact":
-        pairs = pairs - (proxies.dim / 2) * squared_norms.log()
+        pairs = pairs - (proxies.dim / 2 / temperature) * squared_norms.log()
     return pairs
 
 
 def point_similarity(embeddings: Tensor, proxies: Proxies, temperature: Tensor) -> TemperedSimilarity:
     r"""Return nivMF's log-density :math:`\log f_c(\mu)` at the images' mean directions."""
     means = proxies.means
-    pairs = density_similarity(polar(embeddings)[0], proxies, means, warped=True) / temperature
+    pairs = density_similarity(polar(embeddings)[0], proxies, means, temperature, warped=True)
     return TemperedSimilarity(pairs, proxies.density_constants(means, warped=True, released_dim=512))
 
 
@@ -119,7 +120,7 @@ def expected_likelihood_of_samples(
     r"""Return :math:`\log \frac{1}{n} \sum_n f_c(z_n)^{1/T}` for samples ``(n, N, D)`` of the images' distributions."""
     means = proxies.means
     n_samples, n, dim = samples.shape
-    pairs = density_similarity(samples.reshape(-1, dim), proxies, means, warped) / temperature
+    pairs = density_similarity(samples.reshape(-1, dim), proxies, means, temperature, warped)
     pairs = pairs.reshape(n_samples, n, -1)
     pairs = pairs.logsumexp(0) - torch.log(torch.full_like(temperature, n_samples))
     return TemperedSimilarity(pairs, proxies.density_constants(means, warped))
