@@ -252,16 +252,11 @@ class NIRLoss(WeightRegularizerMixin, BaseMetricLossFunction):
             **multipliers: other factors than the defaults: ``flow``, and the base loss's parameters by their names
                 there, as in ``param_groups(1e-3, flow=2.0, proxies=30.0)``.
         """
-        names = [name for name, _ in self.named_parameters()]
-        place = {
-            name: name if name == "flow" else f"proxy_loss.{name}" for name in {**self.lr_multipliers, **multipliers}
-        }
-        defaults = {
-            place[name]: factor
-            for name, factor in self.lr_multipliers.items()
-            if any(known.startswith(place[name]) for known in names)  # a flow without blocks has no parameters
-        }
-        return parameter_groups(self, lr, defaults | {place[name]: factor for name, factor in multipliers.items()})
+        chosen, defaults = (
+            {name if name == "flow" else f"proxy_loss.{name}": factor for name, factor in factors.items()}
+            for factors in (multipliers, self.lr_multipliers)
+        )
+        return parameter_groups(self, lr, chosen, defaults)
 
     def _sub_loss_names(self) -> list[str]:
         return ["proxy_loss", "nir_loss"]

@@ -118,13 +118,7 @@ class ProxyLoss(WeightRegularizerMixin, BaseMetricLossFunction):
             lr: the learning rate of the network.
             **multipliers: other factors than the defaults, by parameter name: ``param_groups(1e-3, proxies=30.0)``.
         """
-        names = [name for name, _ in self.named_parameters()]
-        defaults = {
-            beginning: factor
-            for beginning, factor in self.lr_multipliers.items()
-            if any(name.startswith(beginning) for name in names)  # not every variant of a loss has every parameter
-        }
-        return parameter_groups(self, lr, {**defaults, **multipliers})
+        return parameter_groups(self, lr, multipliers, self.lr_multipliers)
 
     def get_default_distance(self) -> BaseDistance:
         return CosineSimilarity()

@@ -12,7 +12,9 @@ from pml_proxyext.utils.checks import check_number
 __all__ = ["parameter_groups"]
 
 
-def parameter_groups(module: nn.Module, lr: float, multipliers: Mapping[str, float]) -> list[dict[str, Any]]:
+def parameter_groups(
+    module: nn.Module, lr: float, multipliers: Mapping[str, float], defaults: Mapping[str, float] | None = None
+) -> list[dict[str, Any]]:
     """Return one optimizer group per multiplier, each without weight decay.
 
     Args:
@@ -20,6 +22,8 @@ def parameter_groups(module: nn.Module, lr: float, multipliers: Mapping[str, flo
         lr: the base learning rate, as a rule that of the network; at least 0.
         multipliers: from the beginning of a parameter's name to the factor of its learning rate; the longest
             beginning that fits decides, and ``""`` fits every name.
+        defaults: the same for names that ``multipliers`` leaves out; those that fit no parameter are skipped, for not
+            every variant of a loss has every parameter.
 
     Raises:
         ValueError: if ``lr`` or a multiplier is not a finite number >= 0, a multiplier fits no parameter, or a
@@ -31,6 +35,8 @@ def parameter_groups(module: nn.Module, lr: float, multipliers: Mapping[str, flo
     """
     check_number("lr", lr, low=0.0)
     names = [name for name, _ in module.named_parameters()]
+    present = {k: v for k, v in (defaults or {}).items() if any(name.startswith(k) for name in names)}
+    multipliers = {**present, **multipliers}
     for prefix, multiplier in multipliers.items():
         check_number(f"the multiplier of {prefix!r}", multiplier, low=0.0)
         if not any(name.startswith(prefix) for name in names):

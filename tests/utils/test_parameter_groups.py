@@ -44,3 +44,11 @@ def test_groups_serve_an_optimizer_and_have_no_weight_decay():
 def test_no_parameter_is_forgotten_and_no_multiplier_unused(lr, multipliers, message):
     with pytest.raises(ValueError, match=message):
         parameter_groups(network(), lr, multipliers)
+
+
+def test_defaults_without_a_parameter_are_skipped_and_multipliers_come_first():
+    module = network()
+    groups = parameter_groups(module, 1.0, {"head": 3.0}, {"head": 1.0, "body": 2.0, "absent": 5.0})
+    rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    expected = {id(p): 3.0 if name.startswith("head") else 2.0 for name, p in module.named_parameters()}
+    assert rates == expected
