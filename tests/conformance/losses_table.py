@@ -38,6 +38,7 @@ def generator() -> torch.Generator:
 
 # Norms of tens are what the loss is made for.
 NIVMF = SIZES | {"temperature": 0.1, "norm_multiplier": 10.0}
+CLASSIFIER = SIZES | {"dropout": 0.0, "weight_init_func": lambda: torch.nn.init.normal_}
 IMPLICIT_GRADIENT = {"gradcheck": "samples have implicit derivatives, right in the mean and not for fixed draws"}
 
 LOSSES = [
@@ -50,4 +51,9 @@ LOSSES = [
     Row(losses.NivMFLoss, NIVMF | {"estimator": "closed_form", "warp_samples": False}, variant="closed_form"),
     Row(losses.NivMFLoss, NIVMF | {"similarity": "nivmf"}, variant="point"),
     Row(losses.NivMFLoss, NIVMF | {"similarity": "kl_vmf", "guidance_weight": 1.0}, variant="kl_vmf_guided"),
+    # Weights of zero hide the dropout from a look at values.
+    Row(losses.CrossEntropyDMLLoss, known={"random": True}),
+    Row(losses.CrossEntropyDMLLoss, SIZES | {"generator": generator}, variant="generator"),
+    Row(losses.CrossEntropyDMLLoss, CLASSIFIER, variant="no_dropout"),
+    Row(losses.CrossEntropyDMLLoss, CLASSIFIER | {"smoothing": "torch"}, variant="torch_smoothing"),
 ]
