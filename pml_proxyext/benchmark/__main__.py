@@ -34,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("list", help="show the recipes and data sets")
 
     run = commands.add_parser("run", help="train and evaluate; finished runs are not repeated, killed ones go on")
-    run.add_argument("--recipes", nargs="+", metavar="NAME", help="default: all; 'pixels' is always among them")
+    run.add_argument("--recipes", nargs="+", metavar="NAME", help="default: all; 'untrained' is always among them")
     run.add_argument("--data", default="glyphs", metavar="NAME", help="data set (default: %(default)s)")
     run.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N", help="default: 0")
     run.add_argument("--steps", type=int, metavar="N", help="batches to train on (default: the recipe's)")
@@ -102,8 +102,8 @@ def _run(options: argparse.Namespace) -> None:
     check_integer("jobs", options.jobs)
     check_integer("threads", options.threads)
     common = {"data": options.data, "split": options.split, "smoke": options.smoke}
-    names = [name for name in options.recipes or RECIPES if name != "pixels"]
-    runs = [Run("pixels", **common)]  # the line that every table needs; without training no seed matters
+    names = [name for name in options.recipes or RECIPES if name != "untrained"]
+    runs = [Run("untrained", **common)]  # the line that every table needs; without training no seed matters
     runs += [
         Run(name, seed, steps=options.steps, overrides=dict(options.overrides), **common)
         for seed in options.seeds

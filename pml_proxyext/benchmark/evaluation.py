@@ -11,7 +11,7 @@ from pytorch_metric_learning.testers import GlobalEmbeddingSpaceTester
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from torch import Tensor, nn
 
-from pml_proxyext.benchmark.datasets import ImageSet
+from pml_proxyext.benchmark.datasets import RetrievalSet
 
 __all__ = ["METRICS", "Evaluator"]
 
@@ -49,7 +49,7 @@ class Evaluator:
         end_of_testing_hook: see PML's testers.
     """
 
-    def __init__(self, data: ImageSet, with_nmi: bool = False, end_of_testing_hook: Any = None) -> None:
+    def __init__(self, data: RetrievalSet, with_nmi: bool = False, end_of_testing_hook: Any = None) -> None:
         calculator = AccuracyCalculator(
             include=(*METRICS, *(["NMI"] if with_nmi else [])),
             k="max_bin_count",  # as many neighbours as the largest class needs: MAP@R reads no more

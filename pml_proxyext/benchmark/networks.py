@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from pml_proxyext.utils.checks import check_choice
 
-__all__ = ["TRUNKS", "SmallCNN", "build_models"]
+__all__ = ["TRUNKS", "SmallCNN", "build_models", "load_models"]
 
 
 class SmallCNN(nn.Sequential):
-    """Four convolutions for 32 x 32 grey images: small enough to train on one CPU thread within a minute.
+    """Four convolutions for 32 x 32 images: small enough to train on one CPU thread within a minute.
 
     Example:
         >>> SmallCNN()(torch.zeros(2, 1, 32, 32)).shape
         torch.Size([2, 4096])
     """
 
-    def __init__(self, channels: tuple[int, int, int, int] = (16, 64, 128, 256)) -> None:
+    def __init__(self, in_channels: int = 1, channels: tuple[int, int, int, int] = (16, 64, 128, 256)) -> None:
         layers: list[nn.Module] = []
-        for index, (before, after) in enumerate(zip((1, *channels), channels, strict=False)):
+        for index, (before, after) in enumerate(zip((in_channels, *channels), channels, strict=False)):
             layers.append(nn.Conv2d(before, after, 3, padding=1, bias=False))
             if index < 3:
                 layers.append(nn.MaxPool2d(2))  # before the rest, which has a quarter to do then
@@ -34,15 +35,41 @@ class SmallCNN(nn.Sequential):
         return super().forward(images.contiguous(memory_format=torch.channels_last))
 
 
-#: Name of a trunk -> (how to make it, width of what it returns).
-TRUNKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
-    "small_cnn": (SmallCNN, 4096),
-    "pixels": (nn.Flatten, 1024),
+#: Name of a trunk -> how to make it for samples of a shape.
+TRUNKS: dict[str, Callable[[torch.Size], nn.Module]] = {
+    "small_cnn": lambda shape: SmallCNN(shape[0]),
+    "identity": lambda shape: nn.Flatten(),
 }
 
 
-def build_models(trunk: str, embedding_size: int | None) -> dict[str, nn.Module]:
-    """Return the models for PML's trainers: the trunk, and a linear embedder (none for ``embedding_size=None``)."""
-    make, width = TRUNKS[check_choice("trunk", trunk, TRUNKS)]
-    embedder = nn.Identity() if embedding_size is None else nn.Linear(width, embedding_size)
-    return {"trunk": make(), "embedder": embedder}
+def build_models(trunk: str, embedding_size: int, shape: torch.Size) -> dict[str, nn.Module]:
+    """Return the models for PML's trainers.
+
+    Args:
+        trunk: one of :data:`TRUNKS`.
+        embedding_size: width of the linear embedder; 0 leaves the trunk's output as it is.
+        shape: of one sample.
+
+    Example:
+        >>> models = build_models("small_cnn", 64, torch.Size([1, 32, 32]))
+        >>> models["embedder"](models["trunk"](torch.zeros(2, 1, 32, 32))).shape
+        torch.Size([2, 64])
+    """
+    check_choice("trunk", trunk, TRUNKS)
+    models = {"trunk": TRUNKS[trunk](shape), "embedder": nn.Identity()}
+    if embedding_size:
+        with torch.no_grad():
+            width = models["trunk"].eval()(torch.zeros(1, *shape)).shape[1]
+        models["trunk"].train()
+        models["embedder"] = nn.Linear(width, embedding_size)
+    return models
+
+
+def load_models(path: Path) -> dict[str, nn.Module]:
+    """Return the trained models that a run left in the folder ``models`` of its results, ready for evaluation."""
+    stored = torch.load(path, weights_only=True)
+    models = build_models(stored["trunk"], stored["embedding_size"], torch.Size(stored["shape"]))
+    for name, model in models.items():
+        model.load_state_dict(stored["state"][name])
+        model.eval()
+    return models

@@ -1,36 +1,42 @@
-"""What a result depends on besides its settings: versions, and the commit of the code."""
+"""What a result depends on besides its settings: versions, machine, and the commit of the code."""
 
 from __future__ import annotations
 
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-import torch
 
 import pml_proxyext
 
-__all__ = ["provenance"]
+__all__ = ["commit", "environment"]
+
+_PACKAGES = ("torch", "pytorch-metric-learning", "numpy", "matplotlib", "pillow")  # the last two draw the glyphs
 
 
-def provenance() -> dict[str, Any]:
-    """Return versions, commit and number of threads as entries of a result."""
+@cache
+def environment() -> dict[str, str]:
+    """Return versions and machine: results from different ones are equal in the mean at best, and never mixed."""
     return {
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "pytorch-metric-learning": version("pytorch-metric-learning"),
-            "matplotlib": version("matplotlib"),
-            "pml-proxyext": pml_proxyext.__version__,
-        },
-        "commit": _commit(),
-        "threads": torch.get_num_threads(),
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        **{name: version(name) for name in _PACKAGES},
+        "pml-proxyext": pml_proxyext.__version__,
+        "machine": f"{platform.system()} {platform.machine()}, {_processor()}",
     }
 
 
-def _commit() -> str | None:
+def _processor() -> str:
+    """Return the processor's name, as well as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or "unknown processor"
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or "unknown processor")
+
+
+def commit() -> str | None:
     """Return the commit of a source checkout, with ``+`` if files differ from it; None for an installed package."""
     root = Path(pml_proxyext.__file__).parent.parent
     if not (root / ".git").exists():

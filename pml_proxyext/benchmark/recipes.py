@@ -1,11 +1,11 @@
-"""What a run needs to know: network, loss, miner, sampler, optimizer, steps. The seed is given when it runs."""
+"""A method as data: loss, miner, sampler, learning rates. What all methods share comes from the data set."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from pml_proxyext.benchmark.networks import TRUNKS
 from pml_proxyext.benchmark.parts import Part
@@ -26,13 +26,15 @@ class Recipe:
         miner: chooses the tuples in each batch.
         lr_multipliers: from the beginning of the name of a parameter of the loss to the factor of its learning rate.
             They come on top of the loss's own ``lr_multipliers``; every parameter needs one.
-        trunk: one of :data:`~pml_proxyext.benchmark.networks.TRUNKS`.
-        embedding_size: width of the embeddings; None takes what the trunk returns.
         images_per_class: how many images of a class come into a batch together.
-        batch_size: images in a batch.
         lr: the highest learning rate of the network; the schedule is one cycle.
-        weight_decay: of the network.
         init_from_data: whether the loss starts from the untrained network's embeddings by its ``init_from``.
+        compared_with: name of the recipe whose scores this one's are set against, seed by seed.
+        trunk: one of :data:`~pml_proxyext.benchmark.networks.TRUNKS`. This and the next four are None where they are
+            to be those of the data set, the same for all methods; see :meth:`completed`.
+        embedding_size: width of the embeddings; 0 leaves the trunk's output as it is.
+        batch_size: images in a batch.
+        weight_decay: of the network.
         steps: batches to train on.
     """
 
@@ -42,26 +44,48 @@ class Recipe:
     base: Part | None = None
     miner: Part | None = None
     lr_multipliers: Mapping[str, float] = field(default_factory=dict)
-    trunk: str = "small_cnn"
-    embedding_size: int | None = 64
     images_per_class: int = 1
-    batch_size: int = 96
     lr: float = 3e-3
-    weight_decay: float = 1e-4
     init_from_data: bool = False
-    steps: int = 400
+    compared_with: str | None = None
+    trunk: str | None = None
+    embedding_size: int | None = None
+    batch_size: int | None = None
+    weight_decay: float | None = None
+    steps: int | None = None
 
     def __post_init__(self) -> None:
-        check_choice("trunk", self.trunk, TRUNKS)
-        for name in ("images_per_class", "batch_size"):
-            check_integer(name, getattr(self, name))
-        if self.embedding_size is not None:
-            check_integer("embedding_size", self.embedding_size)
-        check_integer("steps", self.steps, low=0)
+        check_integer("images_per_class", self.images_per_class)
         check_number("lr", self.lr, low=0.0, open_low=True)
-        check_number("weight_decay", self.weight_decay, low=0.0)
         if not isinstance(self.init_from_data, bool):
             raise ValueError(f"init_from_data must be True or False, got {self.init_from_data!r}")
+        if self.trunk is not None:
+            check_choice("trunk", self.trunk, TRUNKS)
+        for name, low in (("embedding_size", 0), ("batch_size", 1), ("steps", 0)):
+            if getattr(self, name) is not None:
+                check_integer(name, getattr(self, name), low=low)
+        if self.weight_decay is not None:
+            check_number("weight_decay", self.weight_decay, low=0.0)
+
+    def completed(self, shared: Mapping[str, Any]) -> Recipe:
+        """Return the recipe with the fields that are None taken from ``shared``.
+
+        Example:
+            >>> get_recipe("supcon").completed({"steps": 7}).steps
+            7
+        """
+        missing = {name: value for name, value in shared.items() if getattr(self, name) is None}
+        return dataclasses.replace(self, **cast(Any, missing))
+
+    def over_base(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what settings of the base loss's own recipe are called in this one.
+
+        Example:
+            >>> get_recipe("nir_proxy_nca").over_base({"lr": 0.01, "softmax_scale": 3.0})
+            {'lr': 0.01, 'base.softmax_scale': 3.0}
+        """
+        base = self.base.arguments() if self.base else {}
+        return {f"base.{key}" if key in base else key: value for key, value in settings.items()}
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> Recipe:
         """Return the recipe with other settings.
@@ -96,13 +120,13 @@ class Recipe:
 
 
 _PLAIN_FIELDS = [
+    "images_per_class",
+    "lr",
+    "init_from_data",
     "trunk",
     "embedding_size",
-    "images_per_class",
     "batch_size",
-    "lr",
     "weight_decay",
-    "init_from_data",
     "steps",
 ]
 
@@ -120,7 +144,24 @@ def _nivmf(name: str, title: str, temperature: float, concentrations: float | No
     multipliers = {"proxies": 333.0, "log_temperature": 1.0}
     if concentrations is not None:
         multipliers["concentrations"] = concentrations
-    return Recipe(name, title, _ours("NivMFLoss", temperature=temperature, **options), lr_multipliers=multipliers)
+    loss = _ours("NivMFLoss", temperature=temperature, **options)
+    compared_with = "cosine" if concentrations is not None else None
+    return Recipe(name, title, loss, lr_multipliers=multipliers, compared_with=compared_with)
+
+
+def _nir(name: str, title: str, base: Part, lr_multipliers: Mapping[str, float]) -> list[Recipe]:
+    """Return recipes for NIRLoss over a base in each form of the likelihood."""
+    return [
+        Recipe(
+            f"nir_{name}" if likelihood == "plain" else f"nir_{name}_{likelihood}",
+            f"NIR, {title}" if likelihood == "plain" else f"NIR ({likelihood}), {title}",
+            _ours("NIRLoss") if likelihood == "plain" else _ours("NIRLoss", likelihood=likelihood),
+            base=base,
+            lr_multipliers={**lr_multipliers, "flow": 1.0},
+            compared_with=name,
+        )
+        for likelihood in ("plain", "softplus", "exp")
+    ]
 
 
 _MS_MINER = Part("pytorch_metric_learning.miners.MultiSimilarityMiner")
@@ -132,10 +173,10 @@ _SOFT_TRIPLE = _pml("SoftTripleLoss", la=5)
 _SAMPLED: dict[str, Any] = {"similarity": "el_nivmf", "norm_multiplier": 30.0}
 _NORMS = 10.0
 
-# Settings are the defaults of the losses, but for temperatures, scales and learning rates of proxies: those are the
-# best of a few looked at on the validation classes with seed 0.
+# What a search starts from: the defaults of the losses, but for temperatures, scales and learning rates of proxies,
+# which are sensible on small images. What the search of each data set chose is in the folder `settings`.
 _ALL = [
-    Recipe("pixels", "Raw pixels (untrained)", None, trunk="pixels", embedding_size=None, steps=0),
+    Recipe("untrained", "Untrained", None, trunk="identity", embedding_size=0, steps=0),
     Recipe("contrastive", "Contrastive", _pml("ContrastiveLoss"), images_per_class=4),
     Recipe("triplet", "Triplet, MS miner", _pml("TripletMarginLoss"), miner=_MS_MINER, images_per_class=4),
     Recipe("multi_similarity", "Multi-Similarity", _pml("MultiSimilarityLoss"), miner=_MS_MINER, images_per_class=4),
@@ -151,21 +192,9 @@ _ALL = [
         lr_multipliers={"W": 333.0},
     ),
     Recipe("arcface", "ArcFace", _pml("ArcFaceLoss", margin=10, scale=8), lr_multipliers={"W": 33.0}),
-    Recipe("nir_proxy_anchor", "NIR, Proxy Anchor", _ours("NIRLoss"), base=_PROXY_ANCHOR, lr_multipliers=_PROXIES),
-    Recipe(
-        "nir_proxy_nca",
-        "NIR, ProxyNCA",
-        _ours("NIRLoss"),
-        base=_PROXY_NCA,
-        lr_multipliers=_PROXIES,
-    ),
-    Recipe(
-        "nir_soft_triple",
-        "NIR, SoftTriple",
-        _ours("NIRLoss"),
-        base=_SOFT_TRIPLE,
-        lr_multipliers={"fc": 33.0},
-    ),
+    *_nir("proxy_anchor", "Proxy Anchor", _PROXY_ANCHOR, _PROXIES),
+    *_nir("proxy_nca", "ProxyNCA", _PROXY_NCA, _PROXIES),
+    *_nir("soft_triple", "SoftTriple", _SOFT_TRIPLE, {"fc": 33.0}),
     _nivmf("el_nivmf", "EL-nivMF", 4.0, 3.0, **_SAMPLED),
     _nivmf("el_nivmf_guided", "EL-nivMF, guided by Proxy Anchor", 4.0, 3.0, guidance_weight=1.0, **_SAMPLED),
     _nivmf("nivmf", "nivMF (density)", 4.0, 3.0, similarity="nivmf"),

@@ -9,18 +9,19 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import torch
 from filelock import FileLock, Timeout
 
-from pml_proxyext.benchmark.datasets import RetrievalData, Split, load_data
+from pml_proxyext.benchmark.datasets import DATASETS, RetrievalData, Split, load_data
 from pml_proxyext.benchmark.evaluation import Evaluator
-from pml_proxyext.benchmark.provenance import provenance
+from pml_proxyext.benchmark.provenance import commit, environment
 from pml_proxyext.benchmark.recipes import Recipe, get_recipe
 from pml_proxyext.benchmark.results import append_result, read_results
 from pml_proxyext.benchmark.training import Training
-from pml_proxyext.utils.checks import check_integer
+from pml_proxyext.utils.checks import check_choice, check_integer
 
 __all__ = ["Run", "execute", "finished_runs"]
 
@@ -37,7 +38,8 @@ class Run:
         data: name of the data set.
         split: evaluate on the ``"test"`` or on the ``"validation"`` classes.
         steps: batches to train on; None for the recipe's number.
-        overrides: settings that replace the recipe's; see :meth:`Recipe.with_overrides`.
+        tuned: settings that a search chose; see :meth:`Recipe.with_overrides`.
+        overrides: settings that replace the recipe's and the tuned ones; tables name them.
         smoke: whether to train and evaluate on next to nothing, to see that all parts fit.
     """
 
@@ -46,29 +48,33 @@ class Run:
     data: str = "glyphs"
     split: Split = "test"
     steps: int | None = None
+    tuned: Mapping[str, Any] = field(default_factory=dict)
     overrides: Mapping[str, Any] = field(default_factory=dict)
     smoke: bool = False
 
     def resolved_recipe(self) -> Recipe:
-        """Return the recipe with overrides, steps and smoke settings applied."""
-        recipe = get_recipe(self.recipe).with_overrides(self.overrides)
+        """Return the recipe with what it leaves open taken from the data set, and tuned settings, overrides, steps."""
+        check_choice("data", self.data, DATASETS)
+        recipe = get_recipe(self.recipe).with_overrides({**self.tuned, **self.overrides})
+        recipe = recipe.completed(DATASETS[self.data].shared)
         if recipe.loss is None:
             return dataclasses.replace(recipe, steps=0)
         if self.steps is not None:
             recipe = dataclasses.replace(recipe, steps=check_integer("steps", self.steps))
         if self.smoke:
-            steps = min(recipe.steps, _SMOKE_STEPS)
-            return dataclasses.replace(recipe, steps=steps, batch_size=min(recipe.batch_size, _SMOKE_BATCH))
+            steps, batch_size = cast(int, recipe.steps), cast(int, recipe.batch_size)
+            return dataclasses.replace(recipe, steps=min(steps, _SMOKE_STEPS), batch_size=min(batch_size, _SMOKE_BATCH))
         return recipe
 
     def identity(self) -> dict[str, Any]:
-        """Return the fields as JSON would, with the number of steps worked out, and a hash of the recipe's settings.
+        """Return the fields as JSON would, the number of steps, a hash of the recipe's settings, and the environment.
 
-        So a recipe that is changed in the code, or a default of its loss, is run again, and its old results stay apart.
+        So a recipe that is changed in the code, or a default of its loss, is run again, as on another machine or with
+        other versions, and the old results stay apart.
         """
         recipe = self.resolved_recipe()
         settings = dataclasses.asdict(recipe)
-        del settings["name"], settings["title"]
+        del settings["name"], settings["title"], settings["compared_with"]
         for name in ("loss", "base", "miner"):
             part = getattr(recipe, name)
             if part is not None:
@@ -76,8 +82,10 @@ class Run:
         return {
             **dataclasses.asdict(self),
             "steps": recipe.steps,
+            "tuned": dict(sorted(self.tuned.items())),
             "overrides": dict(sorted(self.overrides.items())),
             "settings": _digest(settings),
+            "environment": environment(),
         }
 
     @property
@@ -90,8 +98,7 @@ class Run:
         data = load_data(self.data, self.split)
         if not self.smoke:
             return data
-        train, evaluation = (part.first_classes(_SMOKE_CLASSES) for part in (data.train, data.evaluation))
-        return RetrievalData(data.name, train, evaluation)
+        return data.first_classes(_SMOKE_CLASSES)
 
 
 def _digest(values: dict[str, Any]) -> str:
@@ -137,6 +144,7 @@ def execute(
 
 
 def _execute(run: Run, directory: Path, progress: bool, log: bool, with_nmi: bool) -> dict[str, Any]:
+    cpu_start = time.process_time()
     data = run.load()
     log_directory = directory / "logs" / run.key if log else None
     training = Training(run.resolved_recipe(), data.train, run.seed, log_directory)
@@ -146,6 +154,7 @@ def _execute(run: Run, directory: Path, progress: bool, log: bool, with_nmi: boo
     embeddings = directory / "embeddings" / f"{run.key}.npz"
     embeddings.parent.mkdir(exist_ok=True)
     np.savez_compressed(embeddings, **evaluator.embeddings())
+    training.save_models(directory / "models" / f"{run.key}.pt")
     record = {
         "key": run.key,
         **run.identity(),
@@ -153,8 +162,11 @@ def _execute(run: Run, directory: Path, progress: bool, log: bool, with_nmi: boo
         "metrics": metrics,
         "curve": training.curve,
         "seconds": round(training.seconds, 1),
+        "cpu_seconds": round(time.process_time() - cpu_start, 1),
+        "cpu_seconds_training": round(training.cpu_seconds, 2),
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        **provenance(),
+        "threads": torch.get_num_threads(),
+        "commit": commit(),
     }
     append_result(directory, record)
     checkpoint.unlink(missing_ok=True)

@@ -22,9 +22,10 @@ from pytorch_metric_learning.utils import logging_presets
 from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from pml_proxyext.benchmark.datasets import ImageSet
+from pml_proxyext.benchmark.datasets import RetrievalSet
 from pml_proxyext.benchmark.networks import build_models
 from pml_proxyext.benchmark.recipes import Recipe
 from pml_proxyext.utils.parameter_groups import parameter_groups
@@ -34,6 +35,7 @@ __all__ = ["Evaluate", "Training", "check_batches", "loss_parameter_groups"]
 Evaluate = Callable[[Mapping[str, nn.Module], int], dict[str, float]]
 
 _CHUNKS = 5  # evaluations and checkpoints in a run
+_PROGRESS = ("step", "curve", "seconds", "cpu_seconds")  # what a checkpoint holds besides weights and optimizers
 
 
 def loss_parameter_groups(loss: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
@@ -59,23 +61,24 @@ class Training:
     but the weights and the optimizers' state has to be kept to go on as if there had been no interruption.
 
     Args:
-        recipe: the settings.
+        recipe: the settings, none of them None.
         data: the training images.
         seed: of everything random.
         log_directory: where PML's record keeper writes; None for nowhere.
 
     Attributes:
         curve: ``[step, metrics]`` for each evaluation so far.
-        seconds: spent so far, in this process and before.
+        seconds: spent so far, in this process and before, with evaluations.
+        cpu_seconds: processor time of the training steps alone.
 
     Raises:
         ValueError: if the data cannot fill a batch, or a parameter of the loss has no learning rate.
     """
 
-    def __init__(self, recipe: Recipe, data: ImageSet, seed: int, log_directory: Path | None = None) -> None:
+    def __init__(self, recipe: Recipe, data: RetrievalSet, seed: int, log_directory: Path | None = None) -> None:
         self.recipe, self.data, self.seed = recipe, data, seed
         self.curve: list[list[Any]] = []
-        self.step, self.seconds = 0, 0.0
+        self.step, self.seconds, self.cpu_seconds = 0, 0.0, 0.0
         self.hooks: Any = None
         if log_directory is not None:
             keeper, *_ = logging_presets.get_record_keeper(str(log_directory), str(log_directory))
@@ -83,7 +86,7 @@ class Training:
         self.optimizers: dict[str, Optimizer] = {}
         self.schedulers: dict[str, OneCycleLR] = {}
         with _seeded(seed, 0):
-            self.models = build_models(recipe.trunk, recipe.embedding_size)
+            self.models = build_models(cast(str, recipe.trunk), cast(int, recipe.embedding_size), data.sample(0).shape)
             self.loss = self._make_loss()
         self.miner = recipe.miner.make() if recipe.miner else None
         check_batches(recipe, data)
@@ -101,14 +104,16 @@ class Training:
             with _without_inner_bars():
                 return evaluate(self.models, 0)
         self._load(checkpoint)
-        length = -(-self.recipe.steps // _CHUNKS)
+        steps = cast(int, self.recipe.steps)
+        length = -(-steps // _CHUNKS)
         with (
             _without_inner_bars(),
-            tqdm(total=self.recipe.steps, initial=self.step, desc=self.recipe.name, disable=not progress) as bar,
+            tqdm(total=steps, initial=self.step, desc=self.recipe.name, disable=not progress) as bar,
         ):
-            while self.step < self.recipe.steps:
-                start = time.perf_counter()
-                self._train_chunk(min(length, self.recipe.steps - self.step), bar)
+            while self.step < steps:
+                start, cpu_start = time.perf_counter(), time.process_time()
+                self._train_chunk(min(length, steps - self.step), bar)
+                self.cpu_seconds += time.process_time() - cpu_start
                 scores = evaluate(self.models, len(self.curve) + 1)
                 self.curve.append([self.step, scores])
                 if self.hooks is not None:
@@ -116,6 +121,13 @@ class Training:
                 self.seconds += time.perf_counter() - start
                 self._save(checkpoint)
         return self.curve[-1][1]
+
+    def save_models(self, path: Path) -> None:
+        """Write the state of trunk and embedder, as :func:`~pml_proxyext.benchmark.networks.load_models` reads it."""
+        path.parent.mkdir(exist_ok=True)
+        sizes = {"embedding_size": self.recipe.embedding_size, "shape": tuple(self.data.sample(0).shape)}
+        state = {name: model.state_dict() for name, model in self.models.items()}
+        _write(path, {"trunk": self.recipe.trunk, **sizes, "state": state})
 
     def _make_loss(self) -> nn.Module | None:
         recipe = self.recipe
@@ -128,8 +140,8 @@ class Training:
             for model in self.models.values():
                 model.eval()
             with torch.no_grad():
-                images = self.data.images.split(512)
-                embeddings = torch.cat([self.models["embedder"](self.models["trunk"](part)) for part in images])
+                batches = DataLoader(self.data, batch_size=512)
+                embeddings = torch.cat([self.models["embedder"](self.models["trunk"](part)) for part, _ in batches])
             loss.init_from(embeddings, self.data.labels)
         return cast(nn.Module, loss)
 
@@ -138,11 +150,11 @@ class Training:
         groups["metric_loss"] = loss_parameter_groups(loss, self.recipe)
         for name, parameters in groups.items():
             if parameters and any(group["params"] for group in parameters):
-                optimizer = AdamW(parameters, lr=self.recipe.lr, weight_decay=self.recipe.weight_decay)
+                optimizer = AdamW(parameters, lr=self.recipe.lr, weight_decay=cast(float, self.recipe.weight_decay))
                 highest = [group["lr"] for group in optimizer.param_groups]
                 self.optimizers[f"{name}_optimizer"] = optimizer
                 self.schedulers[f"{name}_scheduler_by_iteration"] = OneCycleLR(
-                    optimizer, highest, total_steps=self.recipe.steps + 1
+                    optimizer, highest, total_steps=cast(int, self.recipe.steps) + 1
                 )
 
     def _train_chunk(self, steps: int, bar: Any) -> None:
@@ -151,20 +163,18 @@ class Training:
             if self.hooks is not None:
                 self.hooks.end_of_iteration_hook(trainer)
 
-        recipe = self.recipe
+        recipe, batch_size = self.recipe, cast(int, self.recipe.batch_size)
         with _seeded(self.seed, 1 + self.step):
             trainer = _Trainer(
                 models=self.models,
                 optimizers=self.optimizers,
-                batch_size=recipe.batch_size,
+                batch_size=batch_size,
                 loss_funcs={"metric_loss": self.loss},
                 dataset=self.data,
                 mining_funcs={"tuple_miner": self.miner} if self.miner else {},
                 iterations_per_epoch=steps,
                 data_device=torch.device("cpu"),
-                sampler=MPerClassSampler(
-                    self.data.labels, recipe.images_per_class, recipe.batch_size, steps * recipe.batch_size
-                ),
+                sampler=MPerClassSampler(self.data.labels, recipe.images_per_class, batch_size, steps * batch_size),
                 lr_schedulers=self.schedulers,
                 dataloader_num_workers=0,
                 end_of_iteration_hook=end_of_iteration,
@@ -179,9 +189,7 @@ class Training:
 
     def _save(self, path: Path) -> None:
         state = {name: part.state_dict() for name, part in self._stateful().items()}
-        temporary = path.with_suffix(f".{os.getpid()}")
-        torch.save({"step": self.step, "curve": self.curve, "seconds": self.seconds, "state": state}, temporary)
-        temporary.replace(path)  # whole or not at all
+        _write(path, {**{name: getattr(self, name) for name in _PROGRESS}, "state": state})
 
     def _load(self, path: Path) -> None:
         if not path.exists():
@@ -193,23 +201,29 @@ class Training:
             return
         for name, part in self._stateful().items():
             part.load_state_dict(stored["state"][name])
-        self.step, self.curve, self.seconds = stored["step"], stored["curve"], stored["seconds"]
+        for name in _PROGRESS:
+            setattr(self, name, stored[name])
 
 
-def check_batches(recipe: Recipe, data: ImageSet) -> None:
+def _write(path: Path, content: dict[str, Any]) -> None:
+    temporary = path.with_suffix(f".{os.getpid()}")
+    torch.save(content, temporary)
+    temporary.replace(path)  # whole or not at all
+
+
+def check_batches(recipe: Recipe, data: RetrievalSet) -> None:
     """Say what does not fit, where PML's sampler and trainer would end in an assertion or a bare StopIteration."""
+    batch_size, images_per_class = cast(int, recipe.batch_size), recipe.images_per_class
     if recipe.loss is None:
         return
-    if len(data) < recipe.batch_size:
-        raise ValueError(f"batch_size must be at most the number of images, {len(data)}, got {recipe.batch_size}")
-    if recipe.batch_size % recipe.images_per_class:
-        raise ValueError(
-            f"batch_size must be a multiple of images_per_class, got {recipe.batch_size} and {recipe.images_per_class}"
-        )
-    if recipe.batch_size > data.num_classes * recipe.images_per_class:
+    if len(data) < batch_size:
+        raise ValueError(f"batch_size must be at most the number of images, {len(data)}, got {batch_size}")
+    if batch_size % images_per_class:
+        raise ValueError(f"batch_size must be a multiple of images_per_class, got {batch_size} and {images_per_class}")
+    if batch_size > data.num_classes * images_per_class:
         raise ValueError(
             f"batch_size must be at most images_per_class times the number of classes, "
-            f"{recipe.images_per_class} * {data.num_classes}, got {recipe.batch_size}"
+            f"{images_per_class} * {data.num_classes}, got {batch_size}"
         )
 
 

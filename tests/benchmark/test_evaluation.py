@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from pml_proxyext.benchmark.datasets import ImageSet
+from pml_proxyext.benchmark.datasets import MemorySet
 from pml_proxyext.benchmark.evaluation import METRICS, Evaluator
 
 
@@ -15,7 +15,7 @@ def data():
     images[:, 0] = (
         255 * np.eye(6, 3)[classes] + 100 * np.eye(6, 3, -3)[classes]
     )  # classes are partly separable, so that scores lie between 0 and 1
-    return ImageSet(images, classes, range(6), list("abcdef"))
+    return MemorySet(images, classes, range(6), list("abcdef"))
 
 
 def naive_scores(embeddings, labels):
@@ -56,7 +56,7 @@ def test_evaluator_keeps_norms_and_directions(data):
 
 
 def test_evaluator_embeddings_that_are_not_finite_score_nan(data):
-    data.images[3] = float("nan")
-    scores = Evaluator(data)({"trunk": nn.Flatten(), "embedder": nn.Identity()}, 1)
+    broken = MemorySet(np.full((4, 3), np.nan, np.float32), np.array([0, 0, 1, 1]), [0, 1], ["a", "b"])
+    scores = Evaluator(broken)({"trunk": nn.Flatten(), "embedder": nn.Identity()}, 1)
     assert set(scores) == set(METRICS)
     assert all(np.isnan(score) for score in scores.values())

@@ -14,9 +14,9 @@ def test_run_table_plot_from_end_to_end(tmp_path, capsys):
     assert run(tmp_path, "--recipes", "supcon", "--seeds", "0", "1") == 0
     assert "3 of 3 runs carried out" in capsys.readouterr().out
     assert sorted((r["recipe"], r["seed"]) for r in read_results(tmp_path)) == [
-        ("pixels", 0),
         ("supcon", 0),
         ("supcon", 1),
+        ("untrained", 0),
     ]
     lines = (tmp_path / RESULTS_FILE).read_bytes()
 
@@ -38,13 +38,13 @@ def test_run_table_plot_from_end_to_end(tmp_path, capsys):
 def test_run_overrides_enter_the_results(tmp_path):
     assert run(tmp_path, "--recipes", "supcon", "--set", "temperature=0.2", "trunk=small_cnn") == 0
     by_recipe = {r["recipe"]: r["overrides"] for r in read_results(tmp_path)}
-    assert by_recipe == {"supcon": {"temperature": 0.2, "trunk": "small_cnn"}, "pixels": {}}
+    assert by_recipe == {"supcon": {"temperature": 0.2, "trunk": "small_cnn"}, "untrained": {}}
 
 
 def test_run_in_two_processes_loses_nothing(tmp_path, capsys):
     recipes = ["supcon", "contrastive", "proxy_anchor"]
     assert run(tmp_path, "--recipes", *recipes, "--jobs", "2", "--threads", "1") == 0
-    assert {r["recipe"] for r in read_results(tmp_path)} == {"pixels", *recipes}
+    assert {r["recipe"] for r in read_results(tmp_path)} == {"untrained", *recipes}
     assert all(r["threads"] == 1 for r in read_results(tmp_path))
     alone = tmp_path / "alone"
     assert run(alone, "--recipes", "proxy_anchor") == 0
@@ -95,7 +95,7 @@ def test_table_of_a_damaged_file_shows_the_rest(tmp_path, capsys):
     capsys.readouterr()
     with pytest.warns(UserWarning, match=r"line [23]"):
         assert main(["table", "--smoke", "--results", str(tmp_path)]) == 0
-    assert "Raw pixels" in capsys.readouterr().out
+    assert "Untrained" in capsys.readouterr().out
 
 
 def test_list_names_recipes_and_data(capsys):

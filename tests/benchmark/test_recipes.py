@@ -30,7 +30,7 @@ def test_recipes_cover_the_losses_to_compare():
 @pytest.mark.filterwarnings("error::UserWarning")
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_runs(name, tmp_path):
-    steps = None if name == "pixels" else 1
+    steps = None if name == "untrained" else 1
     record = execute(Run(name, steps=steps, smoke=True), tmp_path)
     assert record["recipe"] == name
     assert record["steps"] == (steps or 0)
@@ -58,7 +58,7 @@ def test_with_overrides_reaches_fields_options_and_parts():
         ("supcon", "embeding_size", "did you mean 'embedding_size'"),
         ("supcon", "minor.epsilon", "got 'minor'; did you mean 'miner'"),
         ("supcon", "miner.epsilon", "'supcon' has no miner"),
-        ("pixels", "temperature", "'pixels' has no loss"),
+        ("untrained", "temperature", "'untrained' has no loss"),
         ("triplet", "miner.epsilom", "did you mean 'epsilon'"),
         ("supcon", "name", "setting must be one of"),
         ("supcon", "loss", "setting must be one of"),

@@ -26,7 +26,7 @@ def test_execute_writes_one_line_with_all_that_identifies_the_run(tmp_path):
     assert set(record["metrics"]) == {"precision_at_1", "r_precision", "mean_average_precision_at_r"}
     assert record["curve"][-1] == [4, record["metrics"]]
     assert len(record["curve"]) <= 10
-    assert {"python", "torch", "pytorch-metric-learning", "pml-proxyext"} <= set(record["versions"])
+    assert {"python", "torch", "pytorch-metric-learning", "pml-proxyext"} | {"machine"} <= set(record["environment"])
     assert record["seconds"] > 0
     assert record["time"].endswith("Z")
     assert not list((tmp_path / "checkpoints").glob("*.pt"))
@@ -84,13 +84,14 @@ def test_run_identity_tells_variants_apart():
         Run("proxy_anchor", seed=1, smoke=True, steps=3),
         Run("proxy_anchor", seed=1, smoke=True, overrides={"margin": 0.2}),
         Run("proxy_anchor", seed=1, smoke=True, overrides={"margin": 0.3}),
+        Run("proxy_anchor", seed=1, smoke=True, tuned={"margin": 0.3}),
     ]
     assert len({run.key for run in variants}) == len(variants)
     assert (
         Run("supcon", overrides={"lr": 0.1, "batch_size": 8}).key
         == Run("supcon", overrides={"batch_size": 8, "lr": 0.1}).key
     )
-    assert Run("supcon").key == Run("supcon", steps=400).key  # 400 is what the recipe says
+    assert Run("supcon").key == Run("supcon", steps=300).key  # 300 is what the data set says
 
 
 def test_run_of_a_changed_recipe_is_another_run(monkeypatch):

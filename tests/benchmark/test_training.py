@@ -6,9 +6,9 @@ import torch
 from pytorch_metric_learning.losses import ProxyNCALoss, SupConLoss
 from pytorch_metric_learning.utils import common_functions as c_f
 
-from pml_proxyext.benchmark.datasets import ImageSet
+from pml_proxyext.benchmark.datasets import MemorySet
 from pml_proxyext.benchmark.parts import Part
-from pml_proxyext.benchmark.recipes import Recipe, get_recipe
+from pml_proxyext.benchmark.recipes import Recipe
 from pml_proxyext.benchmark.run import Run
 from pml_proxyext.benchmark.training import Training, loss_parameter_groups
 from pml_proxyext.losses import ProxyAnchorLoss
@@ -16,8 +16,8 @@ from pml_proxyext.losses import ProxyAnchorLoss
 DATA = Run("supcon", smoke=True).load().train
 
 
-def small(name, **changes):
-    return dataclasses.replace(get_recipe(name), batch_size=16, steps=6, **changes)
+def small(name, steps=6, **changes):
+    return dataclasses.replace(Run(name).resolved_recipe(), batch_size=16, steps=steps, **changes)
 
 
 def digest(models, epoch):
@@ -65,7 +65,7 @@ def test_fit_other_seeds_give_other_weights(tmp_path):
 
 
 def test_fit_reaches_the_last_step_when_chunks_do_not_divide_it(tmp_path):
-    training = Training(dataclasses.replace(small("supcon"), steps=7), DATA, seed=0)
+    training = Training(small("supcon", steps=7), DATA, seed=0)
     training.fit(digest, tmp_path / "c.pt")
     assert [step for step, _ in training.curve] == [2, 4, 6, 7]
 
@@ -124,7 +124,7 @@ def test_init_from_data_starts_from_the_class_means_of_the_embeddings():
     ],
 )
 def test_training_data_that_cannot_fill_a_batch_is_an_error(changes, message):
-    recipe = dataclasses.replace(get_recipe("proxy_anchor"), **changes)
+    recipe = dataclasses.replace(Run("proxy_anchor").resolved_recipe(), **changes)
     with pytest.raises(ValueError, match=message):
         Training(recipe, DATA, seed=0)
 
@@ -145,7 +145,7 @@ def test_loss_parameter_groups_multiply_the_rate_of_the_network():
 
 
 def test_fit_chunks_draw_different_batches(tmp_path):
-    class Recorded(ImageSet):
+    class Recorded(MemorySet):
         def __getitem__(self, index):
             drawn.append(index)
             return super().__getitem__(index)

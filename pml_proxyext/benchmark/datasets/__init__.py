@@ -1,6 +1,15 @@
 """Data sets of the benchmark, all class-disjoint between training and evaluation."""
 
-from pml_proxyext.benchmark.datasets.image_set import ImageSet, RetrievalData, Split, split_classes
-from pml_proxyext.benchmark.datasets.registry import DATASETS, load_data
+from pml_proxyext.benchmark.datasets.registry import DATASETS, DataSource, load_data
+from pml_proxyext.benchmark.datasets.retrieval_set import MemorySet, RetrievalData, RetrievalSet, Split, split_classes
 
-__all__ = ["DATASETS", "ImageSet", "RetrievalData", "Split", "load_data", "split_classes"]
+__all__ = [
+    "DATASETS",
+    "DataSource",
+    "MemorySet",
+    "RetrievalData",
+    "RetrievalSet",
+    "Split",
+    "load_data",
+    "split_classes",
+]

@@ -16,7 +16,7 @@ import PIL
 from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 
-from pml_proxyext.benchmark.datasets.image_set import ImageSet, RetrievalData, Split, split_classes
+from pml_proxyext.benchmark.datasets.retrieval_set import MemorySet, RetrievalData, Split, split_classes
 
 __all__ = ["TYPEFACES", "GlyphArrays", "cache_directory", "load_glyphs", "render_glyphs"]
 
@@ -42,7 +42,7 @@ def load_glyphs(split: Split = "test") -> RetrievalData:
     train, evaluation = split_classes(names, split)
     images, classes = arrays["images"].astype(np.uint8), arrays["classes"].astype(np.int64)
     return RetrievalData(
-        "glyphs", ImageSet(images, classes, train, names), ImageSet(images, classes, evaluation, names)
+        "glyphs", MemorySet(images, classes, train, names), MemorySet(images, classes, evaluation, names)
     )
 
 

@@ -1,16 +1,37 @@
-"""The data sets by name."""
+"""The data sets by name, each with the settings that all methods share on it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from pml_proxyext.benchmark.datasets.glyphs import load_glyphs
-from pml_proxyext.benchmark.datasets.image_set import RetrievalData, Split
+from pml_proxyext.benchmark.datasets.retrieval_set import RetrievalData, Split
 from pml_proxyext.utils.checks import check_choice
 
-__all__ = ["DATASETS", "load_data"]
+__all__ = ["DATASETS", "DataSource", "load_data"]
 
-DATASETS: dict[str, Callable[[Split], RetrievalData]] = {"glyphs": load_glyphs}
+
+@dataclass(frozen=True)
+class DataSource:
+    """A data set.
+
+    Args:
+        load: returns the images to train on and those to evaluate on.
+        shared: values for those fields of a :class:`~pml_proxyext.benchmark.recipes.Recipe` that the recipe leaves
+            open: trunk, sizes and number of steps, the same for all methods.
+    """
+
+    load: Callable[[Split], RetrievalData]
+    shared: Mapping[str, Any] = field(default_factory=dict)
+
+
+DATASETS: dict[str, DataSource] = {
+    "glyphs": DataSource(
+        load_glyphs, {"trunk": "small_cnn", "embedding_size": 64, "batch_size": 96, "weight_decay": 1e-4, "steps": 300}
+    ),
+}
 
 
 def load_data(name: str, split: Split = "test") -> RetrievalData:
@@ -26,4 +47,4 @@ def load_data(name: str, split: Split = "test") -> RetrievalData:
     """
     check_choice("data", name, DATASETS)
     check_choice("split", split, ["test", "validation"])
-    return DATASETS[name](split)
+    return DATASETS[name].load(split)

@@ -3,7 +3,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from pml_proxyext.benchmark.datasets import ImageSet, load_data, split_classes
+from pml_proxyext.benchmark.datasets import MemorySet, load_data, split_classes
 
 NAMES = [chr(ord("a") + i) for i in range(24)]
 
@@ -31,7 +31,7 @@ def test_split_classes_does_not_depend_on_the_order_of_the_classes():
 
 def test_image_set_labels_are_positions_in_the_chosen_classes():
     images = np.arange(6, dtype=np.uint8).reshape(6, 1, 1) * 51
-    part = ImageSet(images, np.array([0, 1, 2, 0, 1, 2]), [2, 0], ["a", "b", "c"])
+    part = MemorySet(images, np.array([0, 1, 2, 0, 1, 2]), [2, 0], ["a", "b", "c"])
     assert part.class_names == ["c", "a"]
     assert part.labels.tolist() == [1, 0, 1, 0]
     assert part.images.flatten().tolist() == pytest.approx([0.0, 0.4, 0.6, 1.0])
