@@ -192,6 +192,13 @@ _ALL = [
         lr_multipliers={"W": 333.0},
     ),
     Recipe("arcface", "ArcFace", _pml("ArcFaceLoss", margin=10, scale=8), lr_multipliers={"W": 33.0}),
+    Recipe(
+        "cross_entropy",
+        "Cross-entropy, label smoothing",
+        _ours("CrossEntropyDMLLoss", dropout=0.0),
+        lr_multipliers={"proxies": 33.0, "bias": 1.0},
+        compared_with="normalized_softmax",
+    ),
     *_nir("proxy_anchor", "Proxy Anchor", _PROXY_ANCHOR, _PROXIES),
     *_nir("proxy_nca", "ProxyNCA", _PROXY_NCA, _PROXIES),
     *_nir("soft_triple", "SoftTriple", _SOFT_TRIPLE, {"fc": 33.0}),
