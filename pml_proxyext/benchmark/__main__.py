@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the commands import what they need, so that --help is quick
-    from pml_proxyext.benchmark.report import Summary
+    from pml_proxyext.benchmark.summaries import Summary
 
 __all__ = ["main"]
 
@@ -125,8 +125,8 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _summaries(options: argparse.Namespace) -> list[Summary]:
-    from pml_proxyext.benchmark.report import select, summarise
     from pml_proxyext.benchmark.results import read_results
+    from pml_proxyext.benchmark.summaries import select, summarise
 
     if not options.results.exists():
         raise ValueError(f"results must be a directory or a file of results, got {options.results}: no such thing")
@@ -136,18 +136,19 @@ def _summaries(options: argparse.Namespace) -> list[Summary]:
 def _table(options: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from pml_proxyext.benchmark.report import insert_table, markdown_table, rich_table
+    from pml_proxyext.benchmark.report import results_table
+    from pml_proxyext.benchmark.tables import insert_table
 
-    summaries = _summaries(options)
-    Console().print(rich_table(summaries))
+    table = results_table(_summaries(options))
+    Console().print(table.rich())
     if options.markdown is not None:
         options.markdown.parent.mkdir(parents=True, exist_ok=True)
-        options.markdown.write_text(markdown_table(summaries), encoding="utf-8")
+        options.markdown.write_text(table.markdown(), encoding="utf-8")
         print(f"Markdown: {options.markdown}")
     for page in options.into:
         if not page.is_file():
             raise ValueError(f"into must name Markdown pages, got {page}: no such file")
-        text = insert_table(page.read_text(encoding="utf-8"), options.results.name, markdown_table(summaries))
+        text = insert_table(page.read_text(encoding="utf-8"), options.results.name, table.markdown())
         page.write_text(text, encoding="utf-8")
         print(f"renewed: {page}")
 

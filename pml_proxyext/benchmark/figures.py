@@ -13,7 +13,7 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from sklearn.manifold import TSNE
 
 from pml_proxyext.benchmark.rejection import RejectionCurve
-from pml_proxyext.benchmark.report import Estimate, Summary
+from pml_proxyext.benchmark.summaries import Estimate, Summary
 
 __all__ = ["draw_bars", "draw_curves", "draw_projection", "draw_rejection"]
 
@@ -37,11 +37,11 @@ def _axes(title: str, width: float = 7.0, height: float = 4.5) -> tuple[Figure, 
 
 def draw_bars(summaries: Sequence[Summary]) -> Figure:
     """Draw MAP@R of each method with its 95% confidence interval, and the untrained score as a line."""
-    methods = [summary for summary in summaries if summary.recipe != "pixels"][::-1]
+    methods = [summary for summary in summaries if summary.recipe != "untrained"][::-1]
     title = f"{summaries[0].data}, {summaries[0].split} classes: MAP@R, mean and 95% interval"
     figure, axes = _axes(title, height=1.5 + 0.28 * len(methods))
     for summary in summaries:
-        if summary.recipe == "pixels":
+        if summary.recipe == "untrained":
             axes.axvline(100 * summary.score.mean, color="black", linestyle="--", linewidth=1, label=summary.label)
             axes.legend(loc="lower right", frameon=False)
     labels = [f"{summary.label}  (n = {summary.score.count})" for summary in methods]

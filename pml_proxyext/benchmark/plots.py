@@ -12,7 +12,7 @@ from pml_proxyext.benchmark.datasets import load_data
 from pml_proxyext.benchmark.figures import draw_bars, draw_curves, draw_projection, draw_rejection
 from pml_proxyext.benchmark.recipes import RECIPES
 from pml_proxyext.benchmark.rejection import RejectionCurve, nearest_neighbour_errors, rejection_curve
-from pml_proxyext.benchmark.report import Summary
+from pml_proxyext.benchmark.summaries import Summary
 
 __all__ = ["write_figures"]
 
@@ -70,11 +70,11 @@ def _mean_rejection(summary: Summary, results: Path) -> RejectionCurve:
 def _projection(summaries: Sequence[Summary], results: Path) -> Any:
     """Draw the untrained pixels and the best method of the first data set next to each other."""
     first = summaries[0]
-    chosen = [*(s for s in summaries[1:] if s.recipe == "pixels" and s.data == first.data), first]
+    chosen = [*(s for s in summaries[1:] if s.recipe == "untrained" and s.data == first.data), first]
     arrays = [_embeddings(summary, results)[0] for summary in chosen]
     labels = arrays[0]["labels"]
     shown = labels < _PROJECTED_CLASSES
     evaluation = load_data(first.data, "validation" if first.split == "validation" else "test").evaluation
-    images = evaluation.images[: len(labels), 0].numpy()[shown]  # a smoke run has the first of them
+    images = np.stack([evaluation.sample(int(index))[0].numpy() for index in np.flatnonzero(shown)])
     panels = [(summary.label, stored["embeddings"][shown]) for summary, stored in zip(chosen, arrays, strict=True)]
     return draw_projection(panels, images, labels[shown])

@@ -6,9 +6,9 @@ import pytest
 from pml_proxyext.benchmark.figures import draw_bars, draw_curves, draw_projection, draw_rejection
 from pml_proxyext.benchmark.plots import write_figures
 from pml_proxyext.benchmark.rejection import RejectionCurve
-from pml_proxyext.benchmark.report import select, summarise
 from pml_proxyext.benchmark.results import read_results
 from pml_proxyext.benchmark.run import Run, execute
+from pml_proxyext.benchmark.summaries import select, summarise
 
 
 def record(recipe, seed, score, steps=400):
@@ -19,7 +19,12 @@ def record(recipe, seed, score, steps=400):
 
 
 SUMMARIES = summarise(
-    [record("supcon", 0, 0.7), record("supcon", 1, 0.8), record("arcface", 0, 0.6), record("pixels", 0, 0.4, steps=0)]
+    [
+        record("supcon", 0, 0.7),
+        record("supcon", 1, 0.8),
+        record("arcface", 0, 0.6),
+        record("untrained", 0, 0.4, steps=0),
+    ]
 )
 
 
@@ -39,7 +44,7 @@ def test_draw_curves_shows_the_mean_over_seeds():
     shown = {line.get_label(): line.get_xydata() for line in axes.lines}
     np.testing.assert_allclose(shown["supcon"], [[200, 37.5], [400, 75]])
     np.testing.assert_allclose(shown["arcface"], [[200, 30], [400, 60]])
-    assert "pixels" not in shown
+    assert "untrained" not in shown
 
 
 def test_draw_rejection_shows_each_curve_in_percent():
@@ -58,7 +63,7 @@ def test_draw_projection_places_every_image():
 
 
 def test_write_figures_of_real_runs(tmp_path):
-    for name in ("pixels", "el_nivmf"):
+    for name in ("untrained", "el_nivmf"):
         execute(Run(name, smoke=True), tmp_path)
     summaries = summarise(select(read_results(tmp_path), "test", smoke=True))
     paths = write_figures(summaries, tmp_path, tmp_path / "figures")
