@@ -50,7 +50,9 @@ def efficientnet_features(images: npt.NDArray[np.uint8], progress: bool = True) 
 def project_features(
     features: npt.NDArray[np.float32], fitted_on: npt.NDArray[np.bool_], size: int
 ) -> npt.NDArray[np.float32]:
-    """Return the features standardised and reduced to their principal components.
+    """Return the standardised features' principal components, each with variance one where they were fitted.
+
+    Without equal variances the few first components would be nearly all that a distance sees.
 
     Args:
         features: ``(N, D)``.
@@ -60,6 +62,6 @@ def project_features(
     Returns:
         ``(N, size)``.
     """
-    projection: Any = make_pipeline(StandardScaler(), PCA(size, svd_solver="covariance_eigh"))
+    projection: Any = make_pipeline(StandardScaler(), PCA(size, whiten=True, svd_solver="covariance_eigh"))
     projection.fit(features[fitted_on].astype(np.float64))
     return projection.transform(features).astype(np.float32)

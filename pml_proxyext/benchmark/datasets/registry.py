@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pml_proxyext.benchmark.datasets.emoji import load_emoji, load_emoji_images, prepare_emoji
 from pml_proxyext.benchmark.datasets.glyphs import load_glyphs
 from pml_proxyext.benchmark.datasets.retrieval_set import RetrievalData, Split
 from pml_proxyext.utils.checks import check_choice
 
-__all__ = ["DATASETS", "DataSource", "load_data"]
+__all__ = ["DATASETS", "DataSource", "load_data", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -21,17 +22,43 @@ class DataSource:
         load: returns the images to train on and those to evaluate on.
         shared: values for those fields of a :class:`~pml_proxyext.benchmark.recipes.Recipe` that the recipe leaves
             open: trunk, sizes and number of steps, the same for all methods.
+        prepare: fetches or computes, once, what ``load`` needs; None if that needs nothing.
     """
 
     load: Callable[[Split], RetrievalData]
     shared: Mapping[str, Any] = field(default_factory=dict)
+    prepare: Callable[[], None] | None = None
 
 
 DATASETS: dict[str, DataSource] = {
     "glyphs": DataSource(
         load_glyphs, {"trunk": "small_cnn", "embedding_size": 64, "batch_size": 96, "weight_decay": 1e-4, "steps": 300}
     ),
+    "emoji": DataSource(
+        load_emoji,
+        {"trunk": "identity", "embedding_size": 128, "batch_size": 112, "weight_decay": 1e-4, "steps": 150},
+        prepare_emoji,
+    ),
+    "emoji_images": DataSource(
+        load_emoji_images,
+        {"trunk": "small_cnn", "embedding_size": 64, "batch_size": 96, "weight_decay": 1e-4, "steps": 300},
+        prepare_emoji,
+    ),
 }
+
+
+def prepare(name: str) -> None:
+    """Fetch or compute what a data set needs before it can be loaded; a data set that needs nothing is left alone.
+
+    Args:
+        name: one of :data:`DATASETS`.
+
+    Raises:
+        ValueError: for an unknown name; it suggests the nearest ones.
+    """
+    source = DATASETS[check_choice("data", name, DATASETS)]
+    if source.prepare is not None:
+        source.prepare()
 
 
 def load_data(name: str, split: Split = "test") -> RetrievalData:
