@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from pml_proxyext.benchmark.image_trunks import ResNet50
 from pml_proxyext.utils.checks import check_choice
 
-__all__ = ["TRUNKS", "SmallCNN", "build_models", "load_models"]
+__all__ = ["TRUNKS", "SmallCNN", "build_models", "embedding_width", "load_models"]
 
 
 class SmallCNN(nn.Sequential):
@@ -39,16 +40,21 @@ class SmallCNN(nn.Sequential):
 TRUNKS: dict[str, Callable[[torch.Size], nn.Module]] = {
     "small_cnn": lambda shape: SmallCNN(shape[0]),
     "identity": lambda shape: nn.Flatten(),
+    "resnet50": lambda shape: ResNet50(),
+    "resnet50_avg_max": lambda shape: ResNet50(max_pool=True),
 }
 
 
-def build_models(trunk: str, embedding_size: int, shape: torch.Size) -> dict[str, nn.Module]:
+def build_models(
+    trunk: str, embedding_size: int, shape: Sequence[int], feature_norm: bool = False
+) -> dict[str, nn.Module]:
     """Return the models for PML's trainers.
 
     Args:
         trunk: one of :data:`TRUNKS`.
         embedding_size: width of the linear embedder; 0 leaves the trunk's output as it is.
         shape: of one sample.
+        feature_norm: whether the embedder ends in batch norm without weights and biases.
 
     Example:
         >>> models = build_models("small_cnn", 64, torch.Size([1, 32, 32]))
@@ -56,20 +62,34 @@ def build_models(trunk: str, embedding_size: int, shape: torch.Size) -> dict[str
         torch.Size([2, 64])
     """
     check_choice("trunk", trunk, TRUNKS)
-    models = {"trunk": TRUNKS[trunk](shape), "embedder": nn.Identity()}
-    if embedding_size:
-        with torch.no_grad():
-            width = models["trunk"].eval()(torch.zeros(1, *shape)).shape[1]
-        models["trunk"].train()
-        models["embedder"] = nn.Linear(width, embedding_size)
+    models: dict[str, nn.Module] = {"trunk": TRUNKS[trunk](torch.Size(shape)), "embedder": nn.Identity()}
+    if not embedding_size and not feature_norm:
+        return models
+    width = embedding_width(models, shape)
+    layers: list[nn.Module] = [nn.Linear(width, embedding_size)] if embedding_size else []
+    if feature_norm:
+        layers.append(nn.BatchNorm1d(embedding_size or width, affine=False))
+    models["embedder"] = layers[0] if len(layers) == 1 else nn.Sequential(*layers)
     return models
+
+
+def embedding_width(models: Mapping[str, nn.Module], shape: Sequence[int]) -> int:
+    """Return the width of what the models make of samples of a shape."""
+    was_training = [model.training for model in models.values()]
+    device = next((p.device for model in models.values() for p in model.parameters()), torch.device("cpu"))
+    with torch.no_grad():
+        output = models["embedder"].eval()(models["trunk"].eval()(torch.zeros(1, *shape, device=device)))
+    for model, training in zip(models.values(), was_training, strict=True):
+        model.train(training)
+    return int(output.shape[1])
 
 
 def load_models(path: Path) -> dict[str, nn.Module]:
     """Return the trained models that a run left in the folder ``models`` of its results, ready for evaluation."""
     stored = torch.load(path, weights_only=True)
-    models = build_models(stored["trunk"], stored["embedding_size"], torch.Size(stored["shape"]))
+    state = stored.pop("state")
+    models = build_models(**stored)
     for name, model in models.items():
-        model.load_state_dict(stored["state"][name])
+        model.load_state_dict(state[name])
         model.eval()
     return models

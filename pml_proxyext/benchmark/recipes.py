@@ -9,9 +9,13 @@ from typing import Any, cast
 
 from pml_proxyext.benchmark.networks import TRUNKS
 from pml_proxyext.benchmark.parts import Part
+from pml_proxyext.benchmark.regimes import Regime
 from pml_proxyext.utils.checks import check_choice, check_integer, check_number
 
 __all__ = ["RECIPES", "Recipe", "get_recipe"]
+
+
+_SMOKE_BATCH, _SMOKE_STEPS = 16, 4
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Recipe:
         lr_multipliers: from the beginning of the name of a parameter of the loss to the factor of its learning rate.
             They come on top of the loss's own ``lr_multipliers``; every parameter needs one.
         images_per_class: how many images of a class come into a batch together.
-        lr: the highest learning rate of the network; the schedule is one cycle.
+        lr: the learning rate of the network, which the schedule multiplies by factors of at most 1.
         init_from_data: whether the loss starts from the untrained network's embeddings by its ``init_from``.
         compared_with: name of the recipe whose scores this one's are set against, seed by seed.
         trunk: one of :data:`~pml_proxyext.benchmark.networks.TRUNKS`. This and the next four are None where they are
@@ -36,6 +40,8 @@ class Recipe:
         batch_size: images in a batch.
         weight_decay: of the network.
         steps: batches to train on.
+        data: name of the only data set that the recipe is for; None if it is for any.
+        regime: optimizer, schedule, what is frozen, and the machine.
     """
 
     name: str
@@ -53,6 +59,8 @@ class Recipe:
     batch_size: int | None = None
     weight_decay: float | None = None
     steps: int | None = None
+    data: str | None = None
+    regime: Regime = field(default_factory=Regime)
 
     def __post_init__(self) -> None:
         check_integer("images_per_class", self.images_per_class)
@@ -77,6 +85,25 @@ class Recipe:
         missing = {name: value for name, value in shared.items() if getattr(self, name) is None}
         return dataclasses.replace(self, **cast(Any, missing))
 
+    def for_smoke(self) -> Recipe:
+        """Return the recipe at next to nothing: a few steps of small batches."""
+        steps, batch_size = min(cast(int, self.steps), _SMOKE_STEPS), min(cast(int, self.batch_size), _SMOKE_BATCH)
+        return dataclasses.replace(self, steps=steps, batch_size=batch_size, regime=self.regime.for_smoke())
+
+    def settings(self) -> dict[str, Any]:
+        """Return all that results depend on, defaults of the loss included, as JSON would.
+
+        Of the regime only what departs from the benchmark's own way, so that an option added to it changes nothing.
+        """
+        unread = {"name", "title", "compared_with", "data", "regime"}
+        settings = {name: value for name, value in dataclasses.asdict(self).items() if name not in unread}
+        for name in ("loss", "base", "miner"):
+            part = getattr(self, name)
+            if part is not None:
+                settings[name] = [part.path, part.settings()]
+        departures = self.regime.departures()
+        return {**settings, "regime": departures} if departures else settings
+
     def over_base(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return what settings of the base loss's own recipe are called in this one.
 
@@ -93,7 +120,7 @@ class Recipe:
         Args:
             overrides: from a key to a value. A key is a number or name among the fields (``lr``, ``batch_size``), an
                 option of the loss (``nir_weight``), or a field and an option of it with a dot between
-                (``base.margin``, ``miner.epsilon``, ``lr_multipliers.proxies``).
+                (``base.margin``, ``miner.epsilon``, ``lr_multipliers.proxies``, ``regime.epochs``).
 
         Raises:
             ValueError: for a key that fits nothing, with the nearest ones that do, and for a value out of range.
@@ -107,9 +134,11 @@ class Recipe:
         if "." not in key and key in _PLAIN_FIELDS:
             return dataclasses.replace(self, **{key: value})
         owner, name = key.split(".", 1) if "." in key else ("loss", key)
-        check_choice("setting", owner, [*_PLAIN_FIELDS, "loss", "base", "miner", "lr_multipliers"])
+        check_choice("setting", owner, [*_PLAIN_FIELDS, "loss", "base", "miner", "lr_multipliers", "regime"])
         if owner == "lr_multipliers":
             return dataclasses.replace(self, lr_multipliers={**self.lr_multipliers, name: float(value)})
+        if owner == "regime":
+            return dataclasses.replace(self, regime=self.regime.with_option(name, value))
         part = getattr(self, owner)
         if not isinstance(part, Part):
             raise ValueError(f"setting must fit the recipe, got {key!r}, but {self.name!r} has no {owner}")

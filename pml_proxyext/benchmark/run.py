@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from pml_proxyext.utils.checks import check_choice, check_integer
 
 __all__ = ["Run", "execute", "finished_runs"]
 
-_SMOKE_CLASSES, _SMOKE_BATCH, _SMOKE_STEPS = 24, 16, 4
+_SMOKE_CLASSES = 24
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,7 @@ class Run:
             return dataclasses.replace(recipe, steps=0)
         if self.steps is not None:
             recipe = dataclasses.replace(recipe, steps=check_integer("steps", self.steps))
-        if self.smoke:
-            steps, batch_size = cast(int, recipe.steps), cast(int, recipe.batch_size)
-            return dataclasses.replace(recipe, steps=min(steps, _SMOKE_STEPS), batch_size=min(batch_size, _SMOKE_BATCH))
-        return recipe
+        return recipe.for_smoke() if self.smoke else recipe
 
     def identity(self) -> dict[str, Any]:
         """Return the fields as JSON would, the number of steps, a hash of the recipe's settings, and the environment.
@@ -73,18 +70,12 @@ class Run:
         other versions, and the old results stay apart.
         """
         recipe = self.resolved_recipe()
-        settings = dataclasses.asdict(recipe)
-        del settings["name"], settings["title"], settings["compared_with"]
-        for name in ("loss", "base", "miner"):
-            part = getattr(recipe, name)
-            if part is not None:
-                settings[name] = [part.path, part.settings()]
         return {
             **dataclasses.asdict(self),
             "steps": recipe.steps,
             "tuned": dict(sorted(self.tuned.items())),
             "overrides": dict(sorted(self.overrides.items())),
-            "settings": _digest(settings),
+            "settings": _digest(recipe.settings()),
             "environment": environment(),
         }
 

@@ -5,53 +5,31 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
-from unittest import mock
 
-import numpy as np
 import torch
 from pytorch_metric_learning.samplers import MPerClassSampler
-from pytorch_metric_learning.testers import base_tester
-from pytorch_metric_learning.trainers import MetricLossOnly, base_trainer
-from pytorch_metric_learning.utils import common_functions as c_f
+from pytorch_metric_learning.trainers import MetricLossOnly
 from pytorch_metric_learning.utils import logging_presets
 from torch import nn
-from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import OneCycleLR
-from torch.utils.data import DataLoader
+from torch.nn.utils import clip_grad_value_
+from torch.utils.data import DataLoader, RandomSampler, Sampler
 from tqdm import tqdm
 
 from pml_proxyext.benchmark.datasets import RetrievalSet
-from pml_proxyext.benchmark.networks import build_models
+from pml_proxyext.benchmark.networks import build_models, embedding_width
+from pml_proxyext.benchmark.optimization import make_optimizers
 from pml_proxyext.benchmark.recipes import Recipe
-from pml_proxyext.utils.parameter_groups import parameter_groups
+from pml_proxyext.benchmark.trainer import ChunkTrainer, seeded, without_inner_bars
 
-__all__ = ["Evaluate", "Training", "check_batches", "loss_parameter_groups"]
+__all__ = ["Evaluate", "Training", "check_batches"]
 
 Evaluate = Callable[[Mapping[str, nn.Module], int], dict[str, float]]
 
-_CHUNKS = 5  # evaluations and checkpoints in a run
 _PROGRESS = ("step", "curve", "seconds", "cpu_seconds")  # what a checkpoint holds besides weights and optimizers
-
-
-def loss_parameter_groups(loss: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """Return the optimizer groups of a loss's parameters, or raise ValueError if the recipe forgets one of them."""
-    if hasattr(loss, "param_groups"):
-        return cast(Any, loss).param_groups(recipe.lr, **recipe.lr_multipliers)
-    return parameter_groups(loss, recipe.lr, recipe.lr_multipliers)
-
-
-class _Trainer(MetricLossOnly):
-    """PML's trainer, told which step of the whole run its first one is."""
-
-    first_step = 0
-
-    def get_global_iteration(self) -> int:
-        return self.first_step + self.iteration
 
 
 class Training:
@@ -83,15 +61,13 @@ class Training:
         if log_directory is not None:
             keeper, *_ = logging_presets.get_record_keeper(str(log_directory), str(log_directory))
             self.hooks = logging_presets.get_hook_container(keeper, save_models=False, log_freq=10)
-        self.optimizers: dict[str, Optimizer] = {}
-        self.schedulers: dict[str, OneCycleLR] = {}
-        with _seeded(seed, 0):
-            self.models = build_models(cast(str, recipe.trunk), cast(int, recipe.embedding_size), data.sample(0).shape)
+        self.device = recipe.regime.torch_device()
+        with seeded(seed, 0):
+            self.models = self._make_models()
             self.loss = self._make_loss()
         self.miner = recipe.miner.make() if recipe.miner else None
         check_batches(recipe, data)
-        if self.loss is not None:
-            self._make_optimizers(self.loss)
+        self.optimizers, self.schedulers = make_optimizers(self.models, self.loss, recipe) if self.loss else ({}, {})
 
     @property
     def end_of_testing_hook(self) -> Any:
@@ -101,13 +77,13 @@ class Training:
     def fit(self, evaluate: Evaluate, checkpoint: Path, progress: bool = False) -> dict[str, float]:
         """Train from the checkpoint, if there is one, to the last step, and return the last scores."""
         if self.loss is None:
-            with _without_inner_bars():
+            with without_inner_bars():
                 return evaluate(self.models, 0)
         self._load(checkpoint)
         steps = cast(int, self.recipe.steps)
-        length = -(-steps // _CHUNKS)
+        length = -(-steps // self.recipe.regime.evaluations)
         with (
-            _without_inner_bars(),
+            without_inner_bars(),
             tqdm(total=steps, initial=self.step, desc=self.recipe.name, disable=not progress) as bar,
         ):
             while self.step < steps:
@@ -125,37 +101,46 @@ class Training:
     def save_models(self, path: Path) -> None:
         """Write the state of trunk and embedder, as :func:`~pml_proxyext.benchmark.networks.load_models` reads it."""
         path.parent.mkdir(exist_ok=True)
-        sizes = {"embedding_size": self.recipe.embedding_size, "shape": tuple(self.data.sample(0).shape)}
         state = {name: model.state_dict() for name, model in self.models.items()}
-        _write(path, {"trunk": self.recipe.trunk, **sizes, "state": state})
+        content = {**self._architecture(), "state": state}
+        _write(path, content)
+
+    def _architecture(self) -> dict[str, Any]:
+        """Return the arguments of :func:`~pml_proxyext.benchmark.networks.build_models`."""
+        return {
+            "trunk": self.recipe.trunk,
+            "embedding_size": self.recipe.embedding_size,
+            "shape": tuple(self.data.plain().sample(0).shape),
+            "feature_norm": self.recipe.regime.feature_norm,
+        }
+
+    def _make_models(self) -> dict[str, nn.Module]:
+        models, regime = build_models(**self._architecture()), self.recipe.regime
+        if regime.pretrained:
+            cast(Any, models["trunk"]).load_imagenet()
+        if regime.embedder_scale != 1:
+            with torch.no_grad():
+                cast(nn.Linear, models["embedder"]).weight.mul_(regime.embedder_scale)
+        return {name: model.to(self.device) for name, model in models.items()}
 
     def _make_loss(self) -> nn.Module | None:
         recipe = self.recipe
         if recipe.loss is None:
             return None
-        sizes = {"num_classes": self.data.num_classes, "embedding_size": recipe.embedding_size}
+        data = self.data.plain()
+        width = recipe.embedding_size or embedding_width(self.models, data.sample(0).shape)
+        sizes = {"num_classes": data.num_classes, "embedding_size": width}
         base = {"proxy_loss": recipe.base.make(**sizes)} if recipe.base else {}
-        loss = recipe.loss.make(**sizes, **base)
+        loss = recipe.loss.make(**sizes, **base).to(self.device)
         if recipe.init_from_data:
             for model in self.models.values():
                 model.eval()
             with torch.no_grad():
-                batches = DataLoader(self.data, batch_size=512)
-                embeddings = torch.cat([self.models["embedder"](self.models["trunk"](part)) for part, _ in batches])
-            loss.init_from(embeddings, self.data.labels)
+                batches = DataLoader(data, batch_size=512, num_workers=recipe.regime.workers)
+                trunk_outputs = (self.models["trunk"](part.to(self.device)) for part, _ in batches)
+                embeddings = torch.cat([self.models["embedder"](output) for output in trunk_outputs])
+            loss.init_from(embeddings, data.labels.to(self.device))
         return cast(nn.Module, loss)
-
-    def _make_optimizers(self, loss: nn.Module) -> None:
-        groups: dict[str, Any] = {name: [{"params": list(m.parameters())}] for name, m in self.models.items()}
-        groups["metric_loss"] = loss_parameter_groups(loss, self.recipe)
-        for name, parameters in groups.items():
-            if parameters and any(group["params"] for group in parameters):
-                optimizer = AdamW(parameters, lr=self.recipe.lr, weight_decay=cast(float, self.recipe.weight_decay))
-                highest = [group["lr"] for group in optimizer.param_groups]
-                self.optimizers[f"{name}_optimizer"] = optimizer
-                self.schedulers[f"{name}_scheduler_by_iteration"] = OneCycleLR(
-                    optimizer, highest, total_steps=cast(int, self.recipe.steps) + 1
-                )
 
     def _train_chunk(self, steps: int, bar: Any) -> None:
         def end_of_iteration(trainer: MetricLossOnly) -> None:
@@ -163,9 +148,12 @@ class Training:
             if self.hooks is not None:
                 self.hooks.end_of_iteration_hook(trainer)
 
-        recipe, batch_size = self.recipe, cast(int, self.recipe.batch_size)
-        with _seeded(self.seed, 1 + self.step):
-            trainer = _Trainer(
+        recipe, regime, batch_size = self.recipe, self.recipe.regime, cast(int, self.recipe.batch_size)
+        with seeded(self.seed, 1 + self.step):
+            trainer = ChunkTrainer(
+                first_step=self.step,
+                warm_up_steps=regime.warm_up_steps(cast(int, recipe.steps)),
+                mixed_precision=regime.precision == "bfloat16",
                 models=self.models,
                 optimizers=self.optimizers,
                 batch_size=batch_size,
@@ -173,15 +161,29 @@ class Training:
                 dataset=self.data,
                 mining_funcs={"tuple_miner": self.miner} if self.miner else {},
                 iterations_per_epoch=steps,
-                data_device=torch.device("cpu"),
-                sampler=MPerClassSampler(self.data.labels, recipe.images_per_class, batch_size, steps * batch_size),
+                data_device=self.device,
+                sampler=self._sampler(steps * batch_size),
                 lr_schedulers=self.schedulers,
-                dataloader_num_workers=0,
+                gradient_clippers=self._gradient_clippers(),
+                freeze_trunk_batchnorm=regime.frozen_batch_norm,
+                dataloader_num_workers=regime.workers,
                 end_of_iteration_hook=end_of_iteration,
             )
-            trainer.first_step = self.step
             trainer.train()
         self.step += steps
+
+    def _sampler(self, samples: int) -> Sampler[int]:
+        if self.recipe.regime.sampling == "shuffled":
+            return RandomSampler(self.data, num_samples=samples)
+        return MPerClassSampler(self.data.labels, self.recipe.images_per_class, self.recipe.batch_size, samples)
+
+    def _gradient_clippers(self) -> dict[str, Callable[[], None]]:
+        bound = self.recipe.regime.clip_value
+        if bound is None:
+            return {}
+        learning = {**self.models, "metric_loss": cast(nn.Module, self.loss)}
+        clippers = {name: partial(clip_grad_value_, list(part.parameters()), bound) for name, part in learning.items()}
+        return {f"{name}_grad_clipper": clipper for name, clipper in clippers.items()}
 
     def _stateful(self) -> dict[str, Any]:
         loss = {} if self.loss is None else {"loss": self.loss}
@@ -189,7 +191,8 @@ class Training:
 
     def _save(self, path: Path) -> None:
         state = {name: part.state_dict() for name, part in self._stateful().items()}
-        _write(path, {**{name: getattr(self, name) for name in _PROGRESS}, "state": state})
+        content = {**{name: getattr(self, name) for name in _PROGRESS}, "state": state}
+        _write(path, content)
 
     def _load(self, path: Path) -> None:
         if not path.exists():
@@ -218,6 +221,8 @@ def check_batches(recipe: Recipe, data: RetrievalSet) -> None:
         return
     if len(data) < batch_size:
         raise ValueError(f"batch_size must be at most the number of images, {len(data)}, got {batch_size}")
+    if recipe.regime.sampling == "shuffled":
+        return
     if batch_size % images_per_class:
         raise ValueError(f"batch_size must be a multiple of images_per_class, got {batch_size} and {images_per_class}")
     if batch_size > data.num_classes * images_per_class:
@@ -225,25 +230,3 @@ def check_batches(recipe: Recipe, data: RetrievalSet) -> None:
             f"batch_size must be at most images_per_class times the number of classes, "
             f"{images_per_class} * {data.num_classes}, got {batch_size}"
         )
-
-
-@contextmanager
-def _seeded(seed: int, part: int) -> Iterator[None]:
-    """Seed torch's and PML's generators, and leave them as they were before."""
-    sequence = np.random.SeedSequence([seed, part]).generate_state(2)
-    with torch.random.fork_rng(devices=[]), mock.patch.object(c_f, "NUMPY_RANDOM", np.random.RandomState(sequence[0])):
-        torch.manual_seed(int(sequence[1]))
-        yield
-
-
-@contextmanager
-def _without_inner_bars() -> Iterator[None]:
-    """Hide the bars that PML's trainer and tester draw for each chunk: the run has its own."""
-    silent = SimpleNamespace(tqdm=lambda iterable: tqdm(iterable, disable=True))
-    with (
-        mock.patch.object(base_trainer, "tqdm", silent),
-        mock.patch.object(base_tester, "tqdm", silent),
-        warnings.catch_warnings(),
-    ):
-        warnings.filterwarnings("ignore", "Converting a tensor with requires_grad", UserWarning)  # to label the bar
-        yield

@@ -20,7 +20,7 @@ def test_recipes_cover_the_losses_to_compare():
         "ArcFaceLoss",
     }
     losses = {recipe.loss.path.rsplit(".", 1)[1] for recipe in RECIPES.values() if recipe.loss}
-    assert losses == pml | {"ProxyAnchorLoss", "NIRLoss", "NivMFLoss"}
+    assert losses == pml | {"ProxyAnchorLoss", "NIRLoss", "NivMFLoss", "CrossEntropyDMLLoss"}
     similarities = {recipe.loss.options.get("similarity") for recipe in RECIPES.values() if recipe.loss}
     assert similarities - {None} == {"el_nivmf", "nivmf", "el_vmf", "b_vmf", "kl_vmf", "l2", "cosine"}
     assert all(recipe.name == name for name, recipe in RECIPES.items())

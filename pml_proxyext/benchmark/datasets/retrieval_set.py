@@ -38,6 +38,10 @@ class RetrievalSet(Dataset[tuple[Tensor, int]]):
         """Return the part that the mask ``kept`` ``(N,)`` chooses, with the same classes."""
         raise NotImplementedError
 
+    def plain(self) -> RetrievalSet:
+        """Return the samples without random changes, for data that training sees changed at random."""
+        return self
+
     def __len__(self) -> int:
         return len(self.labels)
 

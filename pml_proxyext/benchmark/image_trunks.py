@@ -1,0 +1,38 @@
+"""Trunks for photographs: torchvision's ResNet-50, whose weights trained on ImageNet are loaded on request."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from torch import Tensor, nn
+
+from pml_proxyext.utils.checks import import_optional
+
+__all__ = ["ResNet50"]
+
+
+class ResNet50(nn.Module):
+    """ResNet-50 up to its pooled features: ``(N, 3, H, W)`` to ``(N, 2048)``.
+
+    Args:
+        max_pool: whether to add the largest value of each feature map to its mean, as Proxy Anchor's release does.
+    """
+
+    def __init__(self, max_pool: bool = False) -> None:
+        super().__init__()
+        network = import_optional("torchvision.models", "vision").resnet50(weights=None)
+        layers = OrderedDict(network.named_children())
+        del layers["avgpool"], layers["fc"]
+        self.features = nn.Sequential(layers)
+        self.max_pool = max_pool
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.features(images)
+        pooled: Tensor = maps.mean((2, 3))
+        return pooled + maps.amax((2, 3)) if self.max_pool else pooled
+
+    def load_imagenet(self) -> None:
+        """Load torchvision's first set of weights, which the papers' code had, from its cache or the network."""
+        weights = import_optional("torchvision.models", "vision").ResNet50_Weights.IMAGENET1K_V1
+        state = weights.get_state_dict(progress=True, check_hash=True)
+        self.features.load_state_dict({name: value for name, value in state.items() if not name.startswith("fc.")})
