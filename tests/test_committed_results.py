@@ -14,7 +14,7 @@ from pml_proxyext.benchmark.results import read_results
 from pml_proxyext.benchmark.search_report import search_table
 from pml_proxyext.benchmark.summaries import summarise
 from pml_proxyext.benchmark.tables import TextTable
-from pml_proxyext.benchmark.tuning import shipped_settings
+from pml_proxyext.benchmark.tuning import SETTINGS_FILE, read_settings
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -30,7 +30,7 @@ def rendered(kind: str, name: str) -> TextTable:
     records = read_results(RESULTS / name)
     if kind == "search":
         (data,) = {record["data"] for record in records}
-        return search_table(records, shipped_settings(data))
+        return search_table(records, read_settings(RESULTS / name / SETTINGS_FILE, data))
     summaries = summarise(records)
     if kind == "results":
         return results_table(summaries)

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import cycle, product
+from textwrap import fill
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from matplotlib.ticker import MaxNLocator
 from sklearn.manifold import TSNE
 
+from pml_proxyext.benchmark.comparison import Difference
+from pml_proxyext.benchmark.ranks import Ranking
 from pml_proxyext.benchmark.rejection import RejectionCurve
-from pml_proxyext.benchmark.summaries import Estimate, Summary
+from pml_proxyext.benchmark.summaries import RANKED_BY, Estimate, Summary
 
-__all__ = ["draw_bars", "draw_curves", "draw_projection", "draw_rejection"]
+__all__ = ["draw_curves", "draw_differences", "draw_projection", "draw_ranks", "draw_rejection", "draw_scores"]
+
+_Floats = npt.NDArray[np.floating[Any]]
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; yellow is left out as too pale for lines.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _LINES = ("-", "--", ":")
-_SCORE = "mean_average_precision_at_r"
+_PANELS_IN_A_ROW = 4  # of curves: readable at the width of a page
 
 
 def _styles() -> Any:
@@ -30,46 +36,117 @@ def _styles() -> Any:
 def _axes(title: str, width: float = 7.0, height: float = 4.5) -> tuple[Figure, Any]:
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
     axes = figure.add_subplot()
-    figure.suptitle(title)  # over the figure: beside long labels the axes are too narrow for it
     axes.spines[["top", "right"]].set_visible(False)
+    _set_title(figure, title)
     return figure, axes
 
 
-def draw_bars(summaries: Sequence[Summary]) -> Figure:
-    """Draw MAP@R of each method with its 95% confidence interval, and the untrained score as a line."""
-    methods = [summary for summary in summaries if summary.recipe != "untrained"][::-1]
-    title = f"{summaries[0].data}, {summaries[0].split} classes: MAP@R, mean and 95% interval"
-    figure, axes = _axes(title, height=1.5 + 0.28 * len(methods))
-    for summary in summaries:
-        if summary.recipe == "untrained":
-            axes.axvline(100 * summary.score.mean, color="black", linestyle="--", linewidth=1, label=summary.label)
-            axes.legend(loc="lower right", frameon=False)
-    labels = [f"{summary.label}  (n = {summary.score.count})" for summary in methods]
+def _set_title(figure: Figure, title: str) -> None:
+    figure.suptitle(title, x=0.01, horizontalalignment="left", fontsize="medium")  # long labels leave axes too narrow
+
+
+def _rows(title: str, labels: Sequence[str]) -> tuple[Figure, Any]:
+    """Return axes with a row for each label, the first on top, as high as the labels need."""
+    wrapped = [fill(label, 50) for label in labels]
+    lines = max(label.count("\n") + 1 for label in wrapped)
+    figure, axes = _axes(title, height=1.2 + len(labels) * max(0.25, 0.16 * lines))
+    axes.set_yticks(range(len(labels)), wrapped, fontsize=9)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    return figure, axes
+
+
+def _dots(axes: Any, means: Sequence[float], lows: Sequence[float], highs: Sequence[float]) -> None:
+    """Draw a dot in each row, with the interval where there is one."""
+    rows = range(len(means))
+    axes.hlines(rows, lows, highs, color=_COLOURS[0], linewidth=1.5)  # NaN draws nothing
+    axes.plot(means, rows, "o", color=_COLOURS[0], markersize=6)
+    axes.set_axisbelow(True)
+    axes.grid(color="0.85", linewidth=0.6)
+
+
+def draw_scores(summaries: Sequence[Summary]) -> Figure:
+    """Draw a bar for MAP@R of each method, with its 95% confidence interval and in figures; untrained ones as lines."""
+    methods = [summary for summary in summaries if summary.steps]
+    title = f"{summaries[0].data}, {summaries[0].split} classes: mean MAP@R and 95% interval"
+    figure, axes = _rows(title, [summary.label for summary in methods])
     means = [100 * summary.score.mean for summary in methods]
     errors = [100 * summary.score.half_width for summary in methods]  # NaN draws nothing
-    axes.barh(range(len(methods)), means, xerr=errors, color=_COLOURS[5], error_kw={"capsize": 3, "elinewidth": 1})
-    axes.set_yticks(range(len(methods)), labels)
+    axes.barh(range(len(methods)), means, xerr=errors, color=_COLOURS[5], error_kw={"capsize": 2, "elinewidth": 1})
+    for row, summary in enumerate(methods):
+        text = f" {summary.score}  (n = {summary.score.count})"
+        axes.text(1.0, row, text, transform=axes.get_yaxis_transform(), verticalalignment="center", fontsize="small")
+    for summary, style in zip((s for s in summaries if not s.steps), cycle(_LINES[1:]), strict=False):
+        axes.axvline(100 * summary.score.mean, color="black", linestyle=style, linewidth=1, label=summary.label)
+    if len(methods) < len(summaries):
+        figure.legend(loc="outside lower left", frameon=False, fontsize="small")
     axes.set_xlabel("MAP@R (percent)")
     return figure
 
 
-def draw_curves(summaries: Sequence[Summary]) -> Figure:
-    """Draw MAP@R over the steps of training: the mean, and the 95% interval as a band."""
-    figure, axes = _axes(f"{summaries[0].data}, {summaries[0].split} classes: MAP@R while training", width=8.5)
-    for summary, style in zip(summaries, _styles(), strict=False):
-        curves = [run["curve"] for run in summary.runs if run.get("curve")]
-        if not curves:
-            continue
-        steps = [step for step, _ in curves[0]]
-        points = [Estimate.of([curve[i][1][_SCORE] for curve in curves]) for i in range(len(steps))]
-        mean = np.array([100 * point.mean for point in points])
-        half = np.nan_to_num([100 * point.half_width for point in points])
-        axes.plot(steps, mean, label=summary.label, marker="o", markersize=3, **style)
-        axes.fill_between(steps, mean - half, mean + half, color=style["color"], alpha=0.12, linewidth=0)
-    axes.set_xlabel("steps")
-    axes.set_ylabel("MAP@R (percent)")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", fontsize="small", frameon=False)
+def draw_ranks(ranking: Ranking) -> Figure:
+    """Draw the average rank of each method with its 95% interval, the best on top."""
+    place = f"{' and '.join(ranking.data)}: {ranking.blocks} blocks of a data set and a seed"
+    title = f"Average rank by MAP@R, with 95% interval\n{place}"
+    figure, axes = _rows(title, [method.name for method in ranking.methods])
+    columns = [(method.rank, method.low, method.high) for method in ranking.methods]
+    _dots(axes, *zip(*columns, strict=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("average rank (1 is best)" + ("" if np.isnan(ranking.p_value) else _friedman(ranking.p_value)))
     return figure
+
+
+def _friedman(p_value: float) -> str:
+    return f"; Friedman test: p {'< 0.001' if p_value < 0.001 else f'= {p_value:.3f}'}"
+
+
+def draw_differences(differences: Sequence[Difference]) -> Figure:
+    """Draw what each method gains over its base in MAP@R, with the 95% interval over paired seeds."""
+    title = "Gain in MAP@R over the base, mean and 95% interval over paired seeds"
+    labels = [f"{difference.method.label} vs {difference.base.label}" for difference in differences]
+    if len({difference.method.data for difference in differences}) > 1:
+        labels = [f"{label}, {difference.method.data}" for label, difference in zip(labels, differences, strict=True)]
+    figure, axes = _rows(title, labels)
+    changes = [difference.changes[RANKED_BY] for difference in differences]
+    columns = [(100 * change.mean, 100 * change.low, 100 * change.high) for change in changes]
+    axes.axvline(0, color="black", linewidth=1)
+    _dots(axes, *zip(*columns, strict=True))
+    axes.set_xlabel("difference of MAP@R (points)")
+    return figure
+
+
+def draw_curves(summaries: Sequence[Summary]) -> Figure:
+    """Draw MAP@R over the steps of training, a panel for each method: the mean, and the 95% interval as a band.
+
+    Grey lines are the other methods.
+    """
+    shown = [summary for summary in summaries if any(run.get("curve") for run in summary.runs)]
+    curves = [_mean_curve(summary) for summary in shown]
+    columns = min(_PANELS_IN_A_ROW, len(curves))
+    rows = -(-len(curves) // columns)
+    figure = Figure(figsize=(2.1 * columns + 0.5, 1.55 * rows + 0.8), dpi=150, layout="constrained")
+    _set_title(figure, f"{summaries[0].data}, {summaries[0].split} classes: MAP@R (percent) over training steps")
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for index, axes in enumerate(panels):
+        axes.set_visible(index < len(curves))
+        axes.tick_params(labelbottom=index + columns >= len(curves))  # the lowest visible one of each column
+    for axes, summary, (steps, mean, half) in zip(panels, shown, curves, strict=False):
+        for other_steps, other, _ in curves:
+            axes.plot(other_steps, other, color="0.85", linewidth=0.7)
+        axes.plot(steps, mean, color=_COLOURS[0], linewidth=1.6)
+        axes.fill_between(steps, mean - half, mean + half, color=_COLOURS[0], alpha=0.25, linewidth=0)
+        axes.set_title(fill(summary.label, 36), fontsize=8, loc="left")
+        axes.tick_params(labelsize=7)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _mean_curve(summary: Summary) -> tuple[list[int], _Floats, _Floats]:
+    """Return steps, means, and half widths of the intervals, 0 where there is none."""
+    curves = [run["curve"] for run in summary.runs if run.get("curve")]
+    points = [Estimate.of([scores[RANKED_BY] for _, scores in point]) for point in zip(*curves, strict=True)]
+    half = np.nan_to_num([100 * point.half_width for point in points])
+    return [step for step, _ in curves[0]], np.array([100 * point.mean for point in points]), half
 
 
 def draw_rejection(curves: Sequence[RejectionCurve]) -> Figure:

@@ -10,7 +10,6 @@ from scipy import stats
 __all__ = ["bootstrap_interval", "holm", "paired_p_value"]
 
 _RESAMPLES = 9999
-_SMALLEST_SAMPLE = 4  # with three, one resample in nine has no spread, and the ends are infinite
 
 
 def bootstrap_interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
@@ -55,7 +54,7 @@ def bootstrap_interval(values: Sequence[float], seed: int = 0) -> tuple[float, f
         True
     """
     sample = np.asarray(values, dtype=np.float64)
-    if len(sample) < _SMALLEST_SAMPLE or np.isnan(sample).any():
+    if len(sample) < 2 or np.isnan(sample).any():
         return np.nan, np.nan
     if np.ptp(sample) == 0:
         return float(sample[0]), float(sample[0])
@@ -66,7 +65,7 @@ def bootstrap_interval(values: Sequence[float], seed: int = 0) -> tuple[float, f
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(shift == 0, 0.0, shift / spread)
     low, high = np.quantile(ratio, [0.025, 0.975], method="inverted_cdf")  # no mixing of a finite end with an infinite
-    if not np.isfinite([low, high]).all():
+    if not np.isfinite([low, high]).all():  # so it is with three values: one resample in nine has no spread
         return np.nan, np.nan
     return float(mean - high * deviation), float(mean - low * deviation)
 

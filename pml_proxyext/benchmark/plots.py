@@ -1,4 +1,4 @@
-"""From a results directory to figure files."""
+"""From results directories to figure files."""
 
 from __future__ import annotations
 
@@ -7,9 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
+from pml_proxyext.benchmark.comparison import paired_differences
 from pml_proxyext.benchmark.datasets import load_data
-from pml_proxyext.benchmark.figures import draw_bars, draw_curves, draw_projection, draw_rejection
+from pml_proxyext.benchmark.figures import (
+    draw_curves,
+    draw_differences,
+    draw_projection,
+    draw_ranks,
+    draw_rejection,
+    draw_scores,
+)
+from pml_proxyext.benchmark.ranks import average_ranks
 from pml_proxyext.benchmark.recipes import RECIPES
 from pml_proxyext.benchmark.rejection import RejectionCurve, nearest_neighbour_errors, rejection_curve
 from pml_proxyext.benchmark.summaries import Summary
@@ -19,32 +29,57 @@ __all__ = ["write_figures"]
 _PROJECTED_CLASSES = 12
 
 
-def write_figures(summaries: Sequence[Summary], results: Path, figures: Path) -> list[Path]:
+def write_figures(summaries: Sequence[Summary], results: Sequence[Path], figures: Path) -> list[Path]:
     """Draw what the results allow, and return the files.
 
-    Bars and curves need the result lines only; the projection and the rejection curve need the embeddings that runs
-    leave in the results directory on the machine where they ran.
+    Scores, scores over steps, average ranks and differences to the base need the result lines only. The projection and
+    the rejection curve need the embeddings that runs leave in the results directory on the machine where they ran.
+    Where there are several data sets, ranks and differences are over all of them, and the other figures have the name
+    of their data set.
+
+    Args:
+        summaries: the methods.
+        results: the directories that they come from.
+        figures: where to write.
     """
-    drawn = {"scores": draw_bars(summaries)}
-    if any(run.get("curve") for summary in summaries for run in summary.runs):
-        drawn["scores_over_steps"] = draw_curves(summaries)
-    with_embeddings = [summary for summary in summaries if _embeddings(summary, results)]
-    if with_embeddings:
-        drawn["projection"] = _projection(with_embeddings, results)
-    curves = [_mean_rejection(summary, results) for summary in with_embeddings if _norm_has_meaning(summary)]
-    if curves:
-        drawn["rejection"] = draw_rejection(curves)
+    data = sorted({summary.data for summary in summaries})
+    drawn: dict[str, Figure] = {}
+    for one in data:
+        on_one = [summary for summary in summaries if summary.data == one]
+        suffix = f"_{one}" if len(data) > 1 else ""
+        drawn |= {name + suffix: figure for name, figure in _figures_of_one_data_set(on_one, results).items()}
+    ranking = average_ranks(summaries)
+    if ranking is not None:
+        drawn["average_rank"] = draw_ranks(ranking)
+    differences = paired_differences(summaries, {recipe.name: recipe.compared_with for recipe in RECIPES.values()})
+    if differences:
+        drawn["differences"] = draw_differences(differences)
     figures.mkdir(parents=True, exist_ok=True)
     for name, figure in drawn.items():
         figure.savefig(figures / f"{name}.png")
     return [figures / f"{name}.png" for name in drawn]
 
 
-def _embeddings(summary: Summary, results: Path) -> list[dict[str, Any]]:
+def _figures_of_one_data_set(summaries: Sequence[Summary], results: Sequence[Path]) -> dict[str, Figure]:
+    drawn: dict[str, Figure] = {}
+    if any(summary.steps for summary in summaries):
+        drawn["scores"] = draw_scores(summaries)
+    if any(run.get("curve") for summary in summaries for run in summary.runs):
+        drawn["scores_over_steps"] = draw_curves(summaries)
+    with_embeddings = [summary for summary in summaries if _embeddings(summary, results)]
+    projection = _projection(with_embeddings, results) if with_embeddings else None
+    if projection is not None:
+        drawn["projection"] = projection
+    curves = [_mean_rejection(summary, results) for summary in with_embeddings if _norm_has_meaning(summary)]
+    if curves:
+        drawn["rejection"] = draw_rejection(curves)
+    return drawn
+
+
+def _embeddings(summary: Summary, results: Sequence[Path]) -> list[dict[str, Any]]:
     """Return the stored arrays of each seed, of those that have them."""
     stored = []
-    for run in summary.runs:
-        path = results / "embeddings" / f"{run['key']}.npz"
+    for path in (folder / "embeddings" / f"{run['key']}.npz" for run in summary.runs for folder in results):
         if path.exists():
             with np.load(path) as arrays:
                 stored.append(dict(arrays))
@@ -57,7 +92,7 @@ def _norm_has_meaning(summary: Summary) -> bool:
     return loss is not None and loss.path.endswith((".NivMFLoss", ".ProxyAnchorLoss"))
 
 
-def _mean_rejection(summary: Summary, results: Path) -> RejectionCurve:
+def _mean_rejection(summary: Summary, results: Sequence[Path]) -> RejectionCurve:
     curves = [
         rejection_curve(
             summary.label, nearest_neighbour_errors(arrays["embeddings"], arrays["labels"]), arrays["norms"]
@@ -67,14 +102,17 @@ def _mean_rejection(summary: Summary, results: Path) -> RejectionCurve:
     return RejectionCurve(summary.label, curves[0].rejected, np.mean([curve.error for curve in curves], axis=0))
 
 
-def _projection(summaries: Sequence[Summary], results: Path) -> Any:
-    """Draw the untrained pixels and the best method of the first data set next to each other."""
+def _projection(summaries: Sequence[Summary], results: Sequence[Path]) -> Figure | None:
+    """Draw the untrained embeddings and those of the best method next to each other; None if there are no images."""
     first = summaries[0]
-    chosen = [*(s for s in summaries[1:] if s.recipe == "untrained" and s.data == first.data), first]
+    evaluation = load_data(first.data, "validation" if first.split == "validation" else "test").evaluation
+    shape = evaluation.sample(0).shape
+    if len(shape) != 3 or shape[0] != 1:  # drawn as ink
+        return None
+    chosen = [*(summary for summary in summaries[1:] if not summary.steps), first]
     arrays = [_embeddings(summary, results)[0] for summary in chosen]
     labels = arrays[0]["labels"]
     shown = labels < _PROJECTED_CLASSES
-    evaluation = load_data(first.data, "validation" if first.split == "validation" else "test").evaluation
     images = np.stack([evaluation.sample(int(index))[0].numpy() for index in np.flatnonzero(shown)])
     panels = [(summary.label, stored["embeddings"][shown]) for summary, stored in zip(chosen, arrays, strict=True)]
     return draw_projection(panels, images, labels[shown])

@@ -1,10 +1,22 @@
+from itertools import pairwise
+
 import matplotlib.image
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from pml_proxyext.benchmark.figures import draw_bars, draw_curves, draw_projection, draw_rejection
+from pml_proxyext.benchmark.comparison import paired_differences
+from pml_proxyext.benchmark.figures import (
+    draw_curves,
+    draw_differences,
+    draw_projection,
+    draw_ranks,
+    draw_rejection,
+    draw_scores,
+)
 from pml_proxyext.benchmark.plots import write_figures
+from pml_proxyext.benchmark.ranks import RankedMethod, Ranking
 from pml_proxyext.benchmark.rejection import RejectionCurve
 from pml_proxyext.benchmark.results import read_results
 from pml_proxyext.benchmark.run import Run, execute
@@ -28,23 +40,87 @@ SUMMARIES = summarise(
 )
 
 
-def test_draw_bars_shows_means_intervals_and_the_untrained_line():
-    (axes,) = draw_bars(SUMMARIES).axes
-    widths = [bar.get_width() for bar in axes.patches]
-    assert widths == pytest.approx([60, 75])  # the best on top
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["arcface  (n = 1)", "supcon  (n = 2)"]
-    assert axes.lines[0].get_xdata()[0] == pytest.approx(40)
-    ((_, (segment, *_)),) = [(0, [s for s in c.get_segments() if len(s)][-1:]) for c in axes.collections]
+def labels(axes):
+    return [label.get_text() for label in axes.get_yticklabels()]
+
+
+def dots_and_intervals(axes):
+    (dots,) = [line for line in axes.lines if line.get_marker() == "o"]
+    (segments,) = [collection.get_segments() for collection in axes.collections]
+    return dots.get_xdata(), [segment[:, 0].tolist() for segment in segments]
+
+
+def test_draw_scores_shows_means_intervals_and_the_untrained_line():
+    (axes,) = draw_scores(SUMMARIES).axes
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx([75, 60])
+    assert labels(axes) == ["supcon", "arcface"]
+    low, high = sorted(axes.get_ylim())
+    assert axes.get_ylim() == (high, low)  # the first row is on top
+    assert [text.get_text().strip() for text in axes.texts] == ["75.0 ± 63.5  (n = 2)", "60.0  (n = 1)"]
+    (untrained,) = [line for line in axes.lines if line.get_linestyle() == "--"]
+    assert untrained.get_xdata()[0] == pytest.approx(40)
+    (segment,) = [s for c in axes.collections for s in c.get_segments() if len(s) and not np.isnan(s).any()]
     half = 100 * SUMMARIES[0].score.half_width
     np.testing.assert_allclose(segment[:, 0], [75 - half, 75 + half])
 
 
-def test_draw_curves_shows_the_mean_over_seeds():
-    (axes,) = draw_curves(SUMMARIES).axes
-    shown = {line.get_label(): line.get_xydata() for line in axes.lines}
+def test_draw_scores_gives_thirty_methods_with_long_names_room():
+    names = [
+        f"a method with a long name, {i} (and={i}, with={i}, settings={i}, to=3e-{i}, tell=4e-{i})" for i in range(30)
+    ]
+    records = [record(name, seed, 0.5) for name in names for seed in (0, 1)]
+    figure = draw_scores(summarise([*records, record("untrained", 0, 0.4, steps=0)]))
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    (axes,) = figure.axes
+    boxes = [label.get_window_extent() for label in axes.get_yticklabels()]
+    assert all(above.y0 >= below.y1 for above, below in pairwise(boxes))
+    places = [*boxes, *(text.get_window_extent() for text in axes.texts)]
+    assert all(0 <= box.x0 < box.x1 <= figure.bbox.x1 for box in places)
+    assert axes.get_window_extent().width > 0.25 * figure.bbox.width
+
+
+def test_draw_curves_shows_the_mean_over_seeds_in_a_panel_of_each_method():
+    panels = {axes.get_title(loc="left"): axes for axes in draw_curves(SUMMARIES).axes}
+    assert list(panels) == ["supcon", "arcface"]
+    shown = {title: axes.lines[-1].get_xydata() for title, axes in panels.items()}
     np.testing.assert_allclose(shown["supcon"], [[200, 37.5], [400, 75]])
     np.testing.assert_allclose(shown["arcface"], [[200, 30], [400, 60]])
-    assert "untrained" not in shown
+    (band,) = [collection.get_paths()[0].vertices for collection in panels["supcon"].collections]
+    half = 100 * SUMMARIES[0].score.half_width
+    at_the_end = band[band[:, 0] == 400, 1]
+    np.testing.assert_allclose([at_the_end.min(), at_the_end.max()], [75 - half, 75 + half])
+
+
+def test_draw_curves_hides_the_panels_that_are_left_and_labels_every_column():
+    panels = draw_curves(summarise([record(f"method {i}", 0, 0.5) for i in range(6)])).axes
+    assert [axes.get_visible() for axes in panels] == 6 * [True] + 2 * [False]
+    labelled = [axes.xaxis.get_tick_params()["labelbottom"] for axes in panels[:6]]
+    assert labelled == [False, False, True, True, True, True]
+
+
+def test_draw_ranks_shows_ranks_intervals_and_what_they_are_of():
+    methods = [RankedMethod("supcon", 1.25, 1.0, 1.5), RankedMethod("arcface", 1.75, 1.5, 2.0)]
+    figure = draw_ranks(Ranking(methods, ["emoji", "glyphs"], 4, 0.0321))
+    (axes,) = figure.axes
+    assert labels(axes) == ["supcon", "arcface"]
+    dots, intervals = dots_and_intervals(axes)
+    assert list(dots) == [1.25, 1.75]
+    assert intervals == [[1.0, 1.5], [1.5, 2.0]]
+    assert "emoji and glyphs: 4 blocks" in figure.get_suptitle()
+    assert axes.get_xlabel().endswith("p = 0.032")
+
+
+def test_draw_differences_shows_gains_in_points():
+    records = [record("nir", seed, 0.7 + gain) for seed, gain in enumerate([0.01, 0.02, 0.03, 0.025])]
+    records += [record("anchor", seed, 0.7) for seed in range(4)]
+    (difference,) = paired_differences(summarise(records), {"nir": "anchor"})
+    (axes,) = draw_differences([difference]).axes
+    assert labels(axes) == ["nir vs anchor"]
+    dots, intervals = dots_and_intervals(axes)
+    change = difference.changes["mean_average_precision_at_r"]
+    np.testing.assert_allclose(dots, [2.125])
+    np.testing.assert_allclose(intervals, [[100 * change.low, 100 * change.high]])
 
 
 def test_draw_rejection_shows_each_curve_in_percent():
@@ -66,7 +142,7 @@ def test_write_figures_of_real_runs(tmp_path):
     for name in ("untrained", "el_nivmf"):
         execute(Run(name, smoke=True), tmp_path)
     summaries = summarise(select(read_results(tmp_path), "test", smoke=True))
-    paths = write_figures(summaries, tmp_path, tmp_path / "figures")
+    paths = write_figures(summaries, [tmp_path], tmp_path / "figures")
     assert [path.stem for path in paths] == ["scores", "scores_over_steps", "projection", "rejection"]
     for path in paths:
         picture = matplotlib.image.imread(path)
@@ -76,4 +152,20 @@ def test_write_figures_of_real_runs(tmp_path):
 
 
 def test_write_figures_without_embeddings_draws_what_the_lines_allow(tmp_path):
-    assert [path.stem for path in write_figures(SUMMARIES, tmp_path, tmp_path)] == ["scores", "scores_over_steps"]
+    paths = write_figures(SUMMARIES, [tmp_path], tmp_path)
+    assert [path.stem for path in paths] == ["scores", "scores_over_steps", "average_rank"]
+
+
+def test_write_figures_of_two_data_sets_ranks_over_both(tmp_path):
+    names = ("proxy_anchor", "nir_proxy_anchor")
+    records = [{**record(name, 0, 0.5), "data": data} for name in names for data in ("glyphs", "emoji")]
+    paths = write_figures(summarise(records), [tmp_path / "one", tmp_path / "other"], tmp_path)
+    assert [path.stem for path in paths] == [
+        "scores_emoji",
+        "scores_over_steps_emoji",
+        "scores_glyphs",
+        "scores_over_steps_glyphs",
+        "average_rank",
+        "differences",
+    ]
+    assert all(path.exists() for path in paths)

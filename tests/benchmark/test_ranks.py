@@ -99,10 +99,20 @@ def test_intervals_hold_the_rank_and_stay_within_the_ranks_there_were():
     for method in ranking.methods:
         assert method.rank == pytest.approx(ranks[method.name].mean())
         assert ranks[method.name].min() <= method.low < method.rank < method.high <= ranks[method.name].max()
-    first = ranking.methods[0]
-    # the interval is near Student's, whose quantiles its own imitate
-    half = stats.t.ppf(0.975, 7) * stats.sem(ranks[first.name])
-    assert first.high - first.low == pytest.approx(2 * half, rel=0.25)
+
+
+def test_intervals_of_two_methods_are_binomial():
+    # with two methods a rank is 1 or 2, so the resampled mean is known: a binomial of 12 with 4 / 12
+    wins = [True] * 8 + [False] * 4
+    ranking = rank(
+        *(line for seed, win in enumerate(wins) for line in block(seed, 0.5 + 0.1 * win, 0.5 + 0.1 * (not win)))
+    )
+    tail = stats.norm.cdf(math.sqrt(12 / 11) * stats.t.ppf(0.025, 11))
+    first, second = ranking.methods
+    assert first.rank == pytest.approx(1 + 4 / 12)
+    assert first.low == pytest.approx(1 + stats.binom.ppf(tail, 12, 4 / 12) / 12)
+    assert first.high == pytest.approx(1 + stats.binom.ppf(1 - tail, 12, 4 / 12) / 12)
+    assert (second.low, second.high) == pytest.approx((3 - first.high, 3 - first.low))
 
 
 def test_one_block_claims_no_interval():

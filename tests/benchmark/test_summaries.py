@@ -127,6 +127,8 @@ def test_labels_of_one_environment_do_not_name_it():
 def test_labels_tell_settings_of_a_search_from_the_recipes_own():
     own, tuned = record("supcon", 0, 0.6, settings="a" * 12), {"tuned": {"lr": 1}, "settings": "b" * 12}
     assert labels(own, record("supcon", 0, 0.7, **tuned)) == ["Supcon [tuned]", "Supcon [not tuned]"]
+    same = record("supcon", 0, 0.7, tuned={"lr": 3e-3}, settings="a" * 12)  # the search chose what was there already
+    assert labels(own, same) == ["Supcon [tuned]", "Supcon [not tuned]"]
     again = {"tuned": {"lr": 2}, "settings": "c" * 12}
     assert labels(own, record("supcon", 0, 0.8, **tuned), record("supcon", 0, 0.7, **again)) == [
         "Supcon [tuned, settings bbbbbbb]",
