@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import runpy
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +14,15 @@ from torch import Tensor, nn
 from pml_proxyext.flows import ConditionalFlow
 
 NIR_FIXTURES = [path.stem for path in sorted((Path(__file__).parent / "golden").glob("nir_*.json"))]
+
+
+@pytest.fixture(scope="session")
+def torchvision() -> ModuleType:
+    """Give torchvision, with whatever build of torch."""
+    found = runpy.run_path(str(Path(__file__).parent / "with_torchvision.py"))["import_torchvision"]()
+    if found is None:
+        pytest.skip("torchvision is not installed")
+    return found
 
 
 def _fill(net: nn.Module, layers: list[dict[str, list[float]]]) -> None:

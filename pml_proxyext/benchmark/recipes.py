@@ -83,7 +83,11 @@ class Recipe:
             7
         """
         missing = {name: value for name, value in shared.items() if getattr(self, name) is None}
-        return dataclasses.replace(self, **cast(Any, missing))
+        completed = dataclasses.replace(self, **cast(Any, missing))
+        for name in ("trunk", "embedding_size", "batch_size", "weight_decay", "steps"):
+            if getattr(completed, name) is None and completed.loss is not None:
+                raise ValueError(f"{name} must be set by the recipe or the data set, got None from {self.name!r}")
+        return completed
 
     def for_smoke(self) -> Recipe:
         """Return the recipe at next to nothing: a few steps of small batches."""

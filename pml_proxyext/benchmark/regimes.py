@@ -44,7 +44,6 @@ class Regime:
         feature_norm: whether the embedder ends in batch norm without weights and biases.
         embedder_scale: factor on the initial weights of the linear embedder.
         views: how photographs become inputs; None for other data.
-        recall_at: the K of recall at K, to be scored as well.
         device: ``"auto"`` takes the GPU if there is one.
         precision: ``"bfloat16"`` computes embeddings in mixed precision while training.
         workers: processes that read images. They are part of a run's randomness.
@@ -63,7 +62,6 @@ class Regime:
     feature_norm: bool = False
     embedder_scale: float = 1.0
     views: Views | None = None
-    recall_at: tuple[int, ...] = ()
     device: Device = "cpu"
     precision: Precision = "float32"
     workers: int = 0
@@ -72,8 +70,6 @@ class Regime:
         for name in ("epochs", "evaluations"):
             check_integer(name, getattr(self, name))
         check_integer("workers", self.workers, low=0)
-        for k in self.recall_at:
-            check_integer("recall_at", k)
         if self.clip_value is not None:
             check_number("clip_value", self.clip_value, low=0.0, open_low=True)
         check_number("warm_up_epochs", self.warm_up_epochs, low=0.0, high=self.epochs)

@@ -57,8 +57,11 @@ class Run:
         check_choice("data", self.data, DATASETS)
         recipe = get_recipe(self.recipe).with_overrides({**self.tuned, **self.overrides})
         recipe = recipe.completed(DATASETS[self.data].shared)
+        if recipe.data not in (None, self.data):
+            raise ValueError(f"data must be {recipe.data!r} for the recipe {recipe.name!r}, got {self.data!r}")
         if recipe.loss is None:
-            return dataclasses.replace(recipe, steps=0)
+            regime = recipe.regime.for_smoke() if self.smoke else recipe.regime
+            return dataclasses.replace(recipe, steps=0, regime=regime)
         if self.steps is not None:
             recipe = dataclasses.replace(recipe, steps=check_integer("steps", self.steps))
         return recipe.for_smoke() if self.smoke else recipe
@@ -86,10 +89,10 @@ class Run:
 
     def load(self) -> RetrievalData:
         """Return the run's data."""
-        data = load_data(self.data, self.split)
-        if not self.smoke:
-            return data
-        return data.first_classes(_SMOKE_CLASSES)
+        data, views = load_data(self.data, self.split), self.resolved_recipe().regime.views
+        if self.smoke:
+            data = data.first_classes(_SMOKE_CLASSES)
+        return data if views is None else data.seen_through(views)
 
 
 def _digest(values: dict[str, Any]) -> str:
@@ -138,8 +141,17 @@ def _execute(run: Run, directory: Path, progress: bool, log: bool, with_nmi: boo
     cpu_start = time.process_time()
     data = run.load()
     log_directory = directory / "logs" / run.key if log else None
-    training = Training(run.resolved_recipe(), data.train, run.seed, log_directory)
-    evaluator = Evaluator(data.evaluation, with_nmi, training.end_of_testing_hook)
+    recipe = run.resolved_recipe()
+    training = Training(recipe, data.train, run.seed, log_directory)
+    evaluator = Evaluator(
+        data.evaluation,
+        with_nmi,
+        training.end_of_testing_hook,
+        gallery=data.gallery,
+        recall_at=data.recall_at,
+        device=training.device,
+        workers=recipe.regime.workers,
+    )
     checkpoint = directory / "checkpoints" / f"{run.key}.pt"
     metrics = training.fit(evaluator, checkpoint, progress)
     embeddings = directory / "embeddings" / f"{run.key}.npz"
@@ -149,7 +161,7 @@ def _execute(run: Run, directory: Path, progress: bool, log: bool, with_nmi: boo
     record = {
         "key": run.key,
         **run.identity(),
-        "title": run.resolved_recipe().title,
+        "title": recipe.title,
         "metrics": metrics,
         "curve": training.curve,
         "seconds": round(training.seconds, 1),

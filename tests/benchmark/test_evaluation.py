@@ -60,3 +60,27 @@ def test_evaluator_embeddings_that_are_not_finite_score_nan(data):
     scores = Evaluator(broken)({"trunk": nn.Flatten(), "embedder": nn.Identity()}, 1)
     assert set(scores) == set(METRICS)
     assert all(np.isnan(score) for score in scores.values())
+
+
+def test_evaluator_with_a_gallery_looks_the_queries_up_in_it(data):
+    other = np.random.default_rng(1)
+    gallery = MemorySet(
+        np.concatenate([data.samples[:, 0].numpy(), other.integers(0, 256, (6, 3, 3), dtype=np.uint8)]),
+        np.concatenate([data.labels.numpy(), np.arange(6)]),
+        range(6),
+        list("abcdef"),
+    )
+    models = {"trunk": nn.Flatten(), "embedder": nn.Identity()}
+    evaluator = Evaluator(data, gallery=gallery, recall_at=(1, 2, 50))
+    scores = evaluator(models, 1)
+    assert scores["precision_at_1"] == scores["recall_at_1"] == 1.0  # each query is in the gallery itself
+    assert set(scores) == {*METRICS, "recall_at_1", "recall_at_2", "recall_at_50"}
+    assert len(evaluator.embeddings()["labels"]) == len(evaluator.embeddings()["norms"]) == len(data)
+    np.testing.assert_allclose(evaluator.embeddings()["norms"], data.images.flatten(1).norm(dim=1).numpy(), rtol=1e-6)
+    queries, references = (nn.functional.normalize(part.images.flatten(1).double()) for part in (data, gallery))
+    order = (queries @ references.T).argsort(1, descending=True)
+    precisions = []
+    for ranked, label in zip(gallery.labels[order], data.labels, strict=True):
+        r = int((gallery.labels == label).sum())
+        precisions.append(float((ranked[:r] == label).float().mean()))
+    assert scores["r_precision"] == pytest.approx(np.mean(precisions), abs=1e-6)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-__all__ = ["MemorySet", "RetrievalData", "RetrievalSet", "Split", "split_classes"]
+from pml_proxyext.benchmark.datasets.views import Views
+
+__all__ = ["MemorySet", "RetrievalData", "RetrievalSet", "Split", "hash_order", "split_classes"]
 
 Split = Literal["test", "validation"]
 
@@ -26,6 +29,8 @@ class RetrievalSet(Dataset[tuple[Tensor, int]]):
         labels: ``(N,)`` int64 in ``[0, C)``.
         class_names: one per label.
     """
+
+    evaluation_batch: ClassVar[int] = 512  # how many samples to embed at a time
 
     def __init__(self, labels: Tensor, class_names: Sequence[str]) -> None:
         self.labels, self.class_names = labels, list(class_names)
@@ -41,6 +46,10 @@ class RetrievalSet(Dataset[tuple[Tensor, int]]):
     def plain(self) -> RetrievalSet:
         """Return the samples without random changes, for data that training sees changed at random."""
         return self
+
+    def seen_through(self, views: Views) -> RetrievalSet:
+        """Return the same photographs as other inputs."""
+        raise ValueError("views must be None for data that are not photographs")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -118,31 +127,48 @@ class RetrievalData:
         train: what to train on.
         evaluation: the queries; each is looked up among the others, or in ``gallery`` if there is one.
         gallery: what the queries are looked up in, with the same classes as ``evaluation``.
+        recall_at: the K of the recall at K that papers report on these data.
     """
 
     name: str
     train: RetrievalSet
     evaluation: RetrievalSet
     gallery: RetrievalSet | None = None
+    recall_at: tuple[int, ...] = field(default=(), kw_only=True)
 
     def first_classes(self, count: int) -> RetrievalData:
         """Return the part of each set that belongs to its first ``count`` classes."""
-        gallery = self.gallery and self.gallery.first_classes(count)
-        return RetrievalData(self.name, self.train.first_classes(count), self.evaluation.first_classes(count), gallery)
+        return self._each(lambda part: part.first_classes(count))
+
+    def seen_through(self, views: Views) -> RetrievalData:
+        """Return the same photographs as other inputs."""
+        return self._each(lambda part: part.seen_through(views))
+
+    def _each(self, change: Callable[[RetrievalSet], RetrievalSet]) -> RetrievalData:
+        gallery = None if self.gallery is None else change(self.gallery)
+        return dataclasses.replace(self, train=change(self.train), evaluation=change(self.evaluation), gallery=gallery)
+
+
+def hash_order(class_names: Sequence[str]) -> list[int]:
+    """Return the indices of the classes ordered by the SHA-256 of their names.
+
+    It is an order that neither meaning nor position in the data set has a part in.
+    """
+    return sorted(range(len(class_names)), key=lambda i: hashlib.sha256(class_names[i].encode()).digest())
 
 
 def split_classes(class_names: Sequence[str], split: Split) -> tuple[list[int], list[int]]:
     """Return the indices of the classes to train on and to evaluate on.
 
-    The classes are ordered by the SHA-256 of their names, an order that neither meaning nor position in the data
-    set has a part in. The first half is for training; ``"validation"`` evaluates on the last quarter of that half.
+    The first half in the order of :func:`hash_order` is for training; ``"validation"`` evaluates on the last quarter
+    of that half.
 
     Example:
         >>> train, test = split_classes(["a", "b", "c", "d"], "test")
         >>> sorted(train + test)
         [0, 1, 2, 3]
     """
-    order = sorted(range(len(class_names)), key=lambda i: hashlib.sha256(class_names[i].encode()).digest())
+    order = hash_order(class_names)
     half = len(order) // 2
     if split == "test":
         return order[:half], order[half:]
