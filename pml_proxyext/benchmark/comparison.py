@@ -127,7 +127,7 @@ def differences_table(differences: Sequence[Difference], recipes: Sequence[str] 
         **({"Data": [method.data for method in methods]} if several_data else {}),
         **({"Steps": [str(method.steps) for method in methods]} if several_steps else {}),
         **{METRIC_NAMES[name]: [str(d.changes.get(name, "")) for d in differences] for name in METRICS},
-        "p": [_p_text(difference.adjusted_p) for difference in differences],
+        "p (Holm)": [_p_text(difference.adjusted_p) for difference in differences],
         "Seeds": [str(len(difference.seeds)) for difference in differences],
     }
     parts = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.markup import escape
 from rich.table import Table
 
 __all__ = ["TextTable", "insert_table"]
@@ -43,11 +44,11 @@ class TextTable:
 
     def rich(self) -> Table:
         """Return the table for the screen."""
-        table = Table(caption=self.caption, caption_justify="left")
+        table = Table(caption=escape(self.caption), caption_justify="left")
         for name in self.header:
             table.add_column(name, justify="left" if name in self.words else "right")
         for row in self.rows:
-            table.add_row(*(cell.replace("[", r"\[") for cell in row))  # a bracket would be rich's markup
+            table.add_row(*map(escape, row))  # brackets would be rich's markup
         return table
 
 

@@ -120,7 +120,7 @@ def test_change_is_shown_in_points():
 def test_table_of_one_seed_claims_no_interval_and_no_p():
     lines = [line for line in records("anchor", "nir") if line["seed"] == 0]
     table = differences_table(differences(*lines))
-    assert table.header == ["Method", "Compared with", "R@1", "R-precision", "MAP@R", "p", "Seeds"]
+    assert table.header == ["Method", "Compared with", "R@1", "R-precision", "MAP@R", "p (Holm)", "Seeds"]
     assert list(table.rows[0]) == ["Nir", "Anchor", "+0.00", "+1.20", "+1.20", "", "1"]
 
 

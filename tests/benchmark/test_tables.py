@@ -6,7 +6,7 @@ from rich.console import Console
 from pml_proxyext.benchmark.tables import TextTable, insert_table
 
 TABLE = TextTable(
-    ["Method", "R@1"], [["SupCon [torch 2.14.0]", "95.2 ± 0.3"], ["ArcFace", "nan"]], "Below.", ["Method"]
+    ["Method", "R@1"], [["SupCon [torch 2.14.0]", "95.2 ± 0.3"], ["ArcFace", "nan"]], "Below [a tag].", ["Method"]
 )
 
 
@@ -17,9 +17,9 @@ def test_markdown_has_words_left_and_numbers_right():
         "| SupCon [torch 2.14.0] | 95.2 ± 0.3 |",
         "| ArcFace | nan |",
         "",
-        "Below.",
+        "Below [a tag].",
     ]
-    assert TABLE.markdown().endswith("Below.\n")
+    assert TABLE.markdown().endswith("Below [a tag].\n")
 
 
 def test_the_screen_shows_the_same_cells_brackets_too():
