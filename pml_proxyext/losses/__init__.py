@@ -1,9 +1,19 @@
 """Losses: drop-in replacements for those of pytorch-metric-learning. One paper, one file."""
 
+from pml_proxyext.losses.abe_loss import ABELoss
 from pml_proxyext.losses.cross_entropy_dml_loss import CrossEntropyDMLLoss
+from pml_proxyext.losses.learnerwise_loss import LearnerwiseLoss
 from pml_proxyext.losses.nir_loss import NIRLoss
 from pml_proxyext.losses.nivmf_loss import NivMFLoss
 from pml_proxyext.losses.proxy_anchor_loss import ProxyAnchorLoss
 from pml_proxyext.losses.proxy_loss import ProxyLoss
 
-__all__ = ["CrossEntropyDMLLoss", "NIRLoss", "NivMFLoss", "ProxyAnchorLoss", "ProxyLoss"]
+__all__ = [
+    "ABELoss",
+    "CrossEntropyDMLLoss",
+    "LearnerwiseLoss",
+    "NIRLoss",
+    "NivMFLoss",
+    "ProxyAnchorLoss",
+    "ProxyLoss",
+]

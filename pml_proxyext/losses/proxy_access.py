@@ -71,9 +71,9 @@ def similarity_logits(loss: BaseMetricLossFunction, embeddings: Tensor) -> Tenso
 
 
 def full_precision_loss(
-    loss: BaseMetricLossFunction, embeddings: Tensor, labels: Tensor, indices_tuple: Any = None
+    loss: BaseMetricLossFunction, embeddings: Tensor, labels: Tensor | None, *arguments: Any
 ) -> Tensor:
-    """Return ``loss(embeddings, labels, indices_tuple)`` in full precision, whatever precision surrounds it.
+    """Return ``loss(embeddings, labels, *arguments)`` in full precision, whatever precision surrounds it.
 
     PML's losses change the dtype of their own parameters to that of the embeddings. Where the two differ, the loss
     runs on converted copies here: its parameters stay what they are, and their gradients arrive.
@@ -82,5 +82,5 @@ def full_precision_loss(
     with torch.autocast(embeddings.device.type, enabled=False):
         copies = {name: parameter.to(embeddings) for name, parameter in loss.named_parameters()}
         if all(copies[name] is parameter for name, parameter in loss.named_parameters()):
-            return loss(embeddings, labels, indices_tuple)
-        return functional_call(loss, copies, (embeddings, labels, indices_tuple))
+            return loss(embeddings, labels, *arguments)
+        return functional_call(loss, copies, (embeddings, labels, *arguments))

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from pytorch_metric_learning.losses import BaseMetricLossFunction, NormalizedSoftmaxLoss
+from pytorch_metric_learning.losses import BaseMetricLossFunction, ContrastiveLoss, NormalizedSoftmaxLoss
+from pytorch_metric_learning.reducers import MeanReducer
 
 from pml_proxyext import losses
 
@@ -36,6 +37,14 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
+def contrastive() -> ContrastiveLoss:
+    return ContrastiveLoss(reducer=MeanReducer())  # its own reducer hides NaN
+
+
+def half_width_anchor() -> losses.ProxyAnchorLoss:
+    return losses.ProxyAnchorLoss(SIZES["num_classes"], SIZES["embedding_size"] // 2)
+
+
 # Norms of tens are what the loss is made for.
 NIVMF = SIZES | {"temperature": 0.1, "norm_multiplier": 10.0}
 CLASSIFIER = SIZES | {"dropout": 0.0, "weight_init_func": lambda: torch.nn.init.normal_}
@@ -56,4 +65,8 @@ LOSSES = [
     Row(losses.CrossEntropyDMLLoss, SIZES | {"generator": generator}, variant="generator"),
     Row(losses.CrossEntropyDMLLoss, CLASSIFIER, variant="no_dropout"),
     Row(losses.CrossEntropyDMLLoss, CLASSIFIER | {"smoothing": "torch"}, variant="torch_smoothing"),
+    Row(losses.ABELoss, {"num_learners": 2}),
+    Row(losses.ABELoss, {"num_learners": 4, "neg_margin": 2.5, "div_margin": 2.0, "div_weight": 0.5}, variant="four"),
+    Row(losses.LearnerwiseLoss, {"loss": contrastive, "num_learners": 2}),
+    Row(losses.LearnerwiseLoss, {"loss": half_width_anchor, "num_learners": 2}, SIZES, "proxies"),
 ]

@@ -58,6 +58,8 @@ def check_param_groups(subject: Subject) -> None:
     loss = subject.build()
     if not hasattr(loss, "param_groups"):
         raise NotApplicable("the loss has no param_groups")
+    if not list(loss.parameters()):
+        raise NotApplicable("the loss has no parameters")
     groups = loss.param_groups(0.1)
     listed = [id(parameter) for group in groups for parameter in group["params"]]
     expected = {id(parameter): name for name, parameter in loss.named_parameters()}
