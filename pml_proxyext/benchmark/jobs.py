@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
@@ -25,6 +27,20 @@ def set_threads(threads: int) -> None:
     faiss.omp_set_num_threads(threads)
 
 
+def _begin_process(threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the process, not just the run that it is at
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    set_threads(threads)
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it is killed; nothing else would."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
 def run_all(
     runs: Sequence[Run], directory: Path, jobs: int = 1, threads: int = 1, progress: bool = True, **options: Any
 ) -> int:
@@ -40,6 +56,10 @@ def run_all(
 
     Returns:
         the number of runs carried out.
+
+    Raises:
+        KeyboardInterrupt: at Ctrl-C, at once; the same call goes on later where the runs were.
+        OSError: if results cannot be written. Of this, as of any other error of a run, the others are interrupted.
     """
     finished = finished_runs(directory)
     waiting = [run for run in runs if run.key not in finished]
@@ -47,12 +67,18 @@ def run_all(
         set_threads(threads)
         return sum(execute(run, directory, progress=progress, **options) is not None for run in waiting)
     os.environ["OMP_NUM_THREADS"] = str(threads)  # for the libraries that the new processes load
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=set_threads, initargs=(threads,))
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(jobs, context, initializer=_begin_process, initargs=(threads,))
     with pool, tqdm(total=len(waiting), desc="runs", disable=not progress) as bar:
         futures = {pool.submit(partial(execute, run, directory, **options)): run for run in waiting}
         done = 0
-        for future in as_completed(futures):
-            done += future.result() is not None
-            bar.set_postfix_str(futures[future].recipe)
-            bar.update()
+        try:
+            for future in as_completed(futures):
+                done += future.result() is not None
+                bar.set_postfix_str(futures[future].recipe)
+                bar.update()
+        except BaseException:  # an interruption, or a run that cannot be carried out
+            for process in multiprocessing.active_children():
+                process.terminate()  # what it was at goes on from its last checkpoint another time
+            raise
     return done

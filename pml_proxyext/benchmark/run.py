@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from pml_proxyext.benchmark.datasets import DATASETS, RetrievalData, Split, load_data
 from pml_proxyext.benchmark.evaluation import Evaluator
+from pml_proxyext.benchmark.files import write_whole
 from pml_proxyext.benchmark.provenance import commit, environment
 from pml_proxyext.benchmark.recipes import Recipe, get_recipe
 from pml_proxyext.benchmark.results import append_result, read_results
@@ -155,8 +157,7 @@ def _execute(run: Run, directory: Path, progress: bool, log: bool, with_nmi: boo
     checkpoint = directory / "checkpoints" / f"{run.key}.pt"
     metrics = training.fit(evaluator, checkpoint, progress)
     embeddings = directory / "embeddings" / f"{run.key}.npz"
-    embeddings.parent.mkdir(exist_ok=True)
-    np.savez_compressed(embeddings, **evaluator.embeddings())
+    write_whole(embeddings, partial(np.savez_compressed, **evaluator.embeddings()))
     training.save_models(directory / "models" / f"{run.key}.pt")
     record = {
         "key": run.key,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from scipy.stats import qmc
 
+from pml_proxyext.benchmark.files import write_whole
 from pml_proxyext.benchmark.jobs import run_all
 from pml_proxyext.benchmark.recipes import get_recipe
 from pml_proxyext.benchmark.results import read_results
@@ -109,9 +109,7 @@ def choose(tried: Mapping[str, Sequence[Run]], records: Sequence[Mapping[str, An
 def write_settings(path: Path, data: str, budget: int, settings: Mapping[str, Settings]) -> None:
     """Write chosen settings as JSON, whole or not at all."""
     text = json.dumps({"data": data, "trials": budget, "settings": settings}, indent=1, sort_keys=True)
-    temporary = path.with_suffix(f".{os.getpid()}")
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
 
 
 def read_settings(path: Path, data: str) -> dict[str, dict[str, Any]]:
