@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from torch.utils.data import DataLoader, RandomSampler, Sampler
 from tqdm import tqdm
 
 from pml_proxyext.benchmark.datasets import RetrievalSet
+from pml_proxyext.benchmark.files import write_whole
 from pml_proxyext.benchmark.networks import build_models, embedding_width
 from pml_proxyext.benchmark.optimization import make_optimizers
 from pml_proxyext.benchmark.recipes import Recipe
@@ -100,10 +100,9 @@ class Training:
 
     def save_models(self, path: Path) -> None:
         """Write the state of trunk and embedder, as :func:`~pml_proxyext.benchmark.networks.load_models` reads it."""
-        path.parent.mkdir(exist_ok=True)
         state = {name: model.state_dict() for name, model in self.models.items()}
         content = {**self._architecture(), "state": state}
-        _write(path, content)
+        write_whole(path, partial(torch.save, content))
 
     def _architecture(self) -> dict[str, Any]:
         """Return the arguments of :func:`~pml_proxyext.benchmark.networks.build_models`."""
@@ -192,7 +191,7 @@ class Training:
     def _save(self, path: Path) -> None:
         state = {name: part.state_dict() for name, part in self._stateful().items()}
         content = {**{name: getattr(self, name) for name in _PROGRESS}, "state": state}
-        _write(path, content)
+        write_whole(path, partial(torch.save, content))
 
     def _load(self, path: Path) -> None:
         if not path.exists():
@@ -206,12 +205,6 @@ class Training:
             part.load_state_dict(stored["state"][name])
         for name in _PROGRESS:
             setattr(self, name, stored[name])
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    temporary = path.with_suffix(f".{os.getpid()}")
-    torch.save(content, temporary)
-    temporary.replace(path)  # whole or not at all
 
 
 def check_batches(recipe: Recipe, data: RetrievalSet) -> None:
