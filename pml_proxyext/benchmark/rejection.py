@@ -1,4 +1,4 @@
-"""Is the norm of an embedding a certainty? The error of the nearest neighbour among the queries of largest norm."""
+"""Nearest neighbours among a gallery, and curves of the error among the queries that are not turned away."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["RejectionCurve", "nearest_neighbour_errors", "rejection_curve"]
+from pml_proxyext.testers import Rejection
+
+__all__ = ["RejectionCurve", "nearest_neighbour_errors", "nearest_neighbours", "rejection_curve"]
 
 _Floats = npt.NDArray[np.floating[Any]]
+_Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -23,16 +26,42 @@ class RejectionCurve:
     error: _Floats
 
 
-def nearest_neighbour_errors(embeddings: _Floats, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Return for each row whether its nearest neighbour by cosine, itself aside, has another label."""
-    directions = np.ascontiguousarray(embeddings, dtype=np.float32)
+def nearest_neighbours(queries: _Floats, gallery: _Floats, excluded: _Integers) -> tuple[_Integers, _Floats]:
+    """Find the nearest neighbour by cosine among all but some.
+
+    Args:
+        queries: ``(N, D)`` embeddings.
+        gallery: ``(M, D)`` embeddings.
+        excluded: ``(N, E)`` index into the gallery of what each query may not find, with ``M > E``.
+
+    Returns:
+        ``(N,)`` index into the gallery, and ``(N,)`` cosine; -1 and NaN where an embedding that is not finite leaves
+        nothing to find.
+    """
+    searched = _directions(gallery)
+    index = faiss.IndexFlatIP(searched.shape[1])
+    index.add(searched)
+    cosines, found = index.search(_directions(queries), excluded.shape[1] + 1)
+    allowed = (found[:, :, None] != excluded[:, None, :]).all(axis=2)
+    first = allowed.argmax(axis=1)
+    rows = np.arange(len(found))
+    nearest = found[rows, first]
+    return nearest, np.where(nearest < 0, np.nan, cosines[rows, first])
+
+
+def _directions(embeddings: _Floats) -> npt.NDArray[np.float32]:
+    directions = np.array(embeddings, dtype=np.float32, order="C")
     faiss.normalize_L2(directions)
-    index = faiss.IndexFlatIP(directions.shape[1])
-    index.add(directions)
-    neighbours = index.search(directions, 2)[1]
-    itself = np.arange(len(labels))
-    nearest = np.where(neighbours[:, 0] == itself, neighbours[:, 1], neighbours[:, 0])
-    return labels[nearest] != labels
+    return directions
+
+
+def nearest_neighbour_errors(embeddings: _Floats, labels: _Integers) -> npt.NDArray[np.bool_]:
+    """Return for each row whether its nearest neighbour by cosine, itself aside, has another label.
+
+    A row that is not finite has no neighbour, which counts as an error.
+    """
+    nearest, _ = nearest_neighbours(embeddings, embeddings, np.arange(len(labels))[:, None])
+    return (labels[nearest] != labels) | (nearest < 0)
 
 
 def rejection_curve(
@@ -52,7 +81,5 @@ def rejection_curve(
         >>> curve.error.tolist()
         [0.5, 0.0]
     """
-    ordered = errors[np.argsort(certainty, kind="stable")].astype(np.float64)
-    remaining = ordered[::-1].cumsum()[::-1] / np.arange(len(ordered), 0, -1)
     rejected = np.linspace(0, highest, points)
-    return RejectionCurve(label, rejected, remaining[(rejected * len(ordered)).astype(int)])
+    return RejectionCurve(label, rejected, Rejection(errors, certainty).error_at(rejected))
