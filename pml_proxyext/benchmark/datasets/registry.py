@@ -36,7 +36,7 @@ DATASETS: dict[str, DataSource] = {
     ),
     "emoji": DataSource(
         load_emoji,
-        {"trunk": "identity", "embedding_size": 128, "batch_size": 112, "weight_decay": 1e-4, "steps": 150},
+        {"trunk": "identity", "embedding_size": 128, "batch_size": 112, "weight_decay": 1e-4, "steps": 400},
         prepare_emoji,
     ),
     "emoji_images": DataSource(
