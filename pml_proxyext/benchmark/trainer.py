@@ -14,10 +14,11 @@ import torch
 from pytorch_metric_learning.testers import base_tester
 from pytorch_metric_learning.trainers import MetricLossOnly, base_trainer
 from pytorch_metric_learning.utils import common_functions as c_f
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_value_
 from tqdm import tqdm
 
-__all__ = ["ChunkTrainer", "seeded", "without_inner_bars"]
+__all__ = ["ChunkTrainer", "clip_gradients", "seeded", "without_inner_bars"]
 
 
 class ChunkTrainer(MetricLossOnly):
@@ -34,6 +35,9 @@ class ChunkTrainer(MetricLossOnly):
         self.first_step, self.warm_up_steps, self.mixed_precision = first_step, warm_up_steps, mixed_precision
         super().__init__(**arguments)
 
+    def modify_schema(self) -> None:
+        self.schema["optimizers"].important = []  # a trunk without parameters has none, and PML would warn of it
+
     def get_global_iteration(self) -> int:
         return self.first_step + self.iteration
 
@@ -46,6 +50,13 @@ class ChunkTrainer(MetricLossOnly):
         with torch.autocast(self.data_device.type, torch.bfloat16, enabled=self.mixed_precision):
             embeddings = super().compute_embeddings(data)
         return embeddings.float()
+
+
+def clip_gradients(module: nn.Module, bound: float) -> None:
+    """Bring each element of the gradients into ``[-bound, bound]``; a trunk that does not learn yet has none."""
+    learning = [parameter for parameter in module.parameters() if parameter.grad is not None]
+    if learning:
+        clip_grad_value_(learning, bound)
 
 
 @contextmanager
