@@ -18,6 +18,7 @@ __all__ = ["load_emoji", "load_emoji_images", "prepare_emoji"]
 
 _RECIPE_VERSION = 1  # part of the cache's name: raise it when packages, drawings or features change
 _FEATURE_SIZE = 256
+_DESCRIPTIONS = ("classes", "vendors", "keys", "names")
 
 _Arrays = dict[str, npt.NDArray[Any]]
 
@@ -25,7 +26,7 @@ _Arrays = dict[str, npt.NDArray[Any]]
 _TWIN = [vendor.name for vendor in VENDORS].index("fluent-color")
 
 
-def prepare_emoji(progress: bool = True) -> None:
+def prepare_emoji(progress: bool = True) -> str:
     """Fetch and draw the emoji, compute their features, and keep both; nothing is done if they are kept already.
 
     It downloads 34 MB by npm, and takes about three minutes of one CPU core.
@@ -33,16 +34,20 @@ def prepare_emoji(progress: bool = True) -> None:
     Args:
         progress: whether to show progress bars.
 
+    Returns:
+        how many there are, and where.
+
     Raises:
         ImportError: if a package of the extra ``emoji`` is missing.
-        RuntimeError: if npm is missing or cannot fetch the drawings.
-        OSError: if the cache cannot be written.
+        OSError: if npm is missing or cannot fetch the drawings, or the cache cannot be written.
     """
-    if read_arrays(_path(), ["images", "features"]) is not None:
-        return
-    efficientnet_features(np.zeros((1, 8, 8, 3), np.uint8), progress=False)  # what is missing is missed now
-    arrays = build_emoji(progress)
-    write_arrays(_path(), {**arrays, "features": efficientnet_features(arrays["images"], progress)})
+    arrays = read_arrays(_path(), ["images", "features", *_DESCRIPTIONS])
+    if arrays is None:
+        efficientnet_features(np.zeros((1, 8, 8, 3), np.uint8), progress=False)  # what is missing is missed now
+        arrays = build_emoji(progress)
+        arrays["features"] = efficientnet_features(arrays["images"], progress)
+        write_arrays(_path(), arrays)
+    return f"{len(arrays['images'])} images of {len(arrays['names'])} emoji in {_path()}"
 
 
 def load_emoji(split: Split = "test") -> RetrievalData:
@@ -76,13 +81,15 @@ def _path() -> Path:
 
 def _prepared(samples: str) -> _Arrays:
     """Return the arrays without the twin's drawings."""
-    arrays = read_arrays(_path(), [samples, "classes", "vendors", "keys", "names"])
+    arrays = read_arrays(_path(), [samples, *_DESCRIPTIONS])
     if arrays is None:
         raise ValueError(
             f"emoji are not prepared, there is no intact {_path()}; run: python -m pml_proxyext.benchmark prepare emoji"
         )
     kept = arrays["vendors"] != _TWIN
-    return {**arrays, samples: arrays[samples][kept], "classes": arrays["classes"][kept]}
+    for name in (samples, "classes", "vendors"):
+        arrays[name] = arrays[name][kept]
+    return arrays
 
 
 def _split(arrays: _Arrays, split: Split) -> tuple[list[int], list[int]]:
@@ -93,5 +100,5 @@ def _retrieval_data(
     name: str, samples: npt.NDArray[Any], arrays: _Arrays, train: list[int], evaluation: list[int]
 ) -> RetrievalData:
     names = arrays["names"].tolist()
-    parts = (MemorySet(samples, arrays["classes"], classes, names) for classes in (train, evaluation))
-    return RetrievalData(name, *parts)
+    train_set, evaluation_set = (MemorySet(samples, arrays["classes"], part, names) for part in (train, evaluation))
+    return RetrievalData(name, train_set, evaluation_set)

@@ -24,7 +24,7 @@ __all__ = ["Drawing", "build_emoji", "draw"]
 _MIN_VENDORS = 4  # an emoji that fewer of them draw is left out
 _DRAWN_SIZE, _IMAGE_SIZE = 128, 64  # pixels; drawn larger than needed, so that reducing it smooths the edges
 _BLANK = 3  # standard deviation of the bytes below which an image shows nothing
-_SHORT_CODES = ("cldr", "cldr-native", "emojibase", "emojibase-legacy", "github", "iamcal", "joypixels")
+_SHORT_CODES = ("cldr", "emojibase", "emojibase-legacy", "github", "iamcal", "joypixels")
 
 
 class Drawing(NamedTuple):
@@ -49,7 +49,7 @@ def build_emoji(progress: bool = True) -> dict[str, npt.NDArray[Any]]:
 
     Raises:
         ImportError: without resvg-py; the message names the extra.
-        RuntimeError: if npm is missing or cannot fetch the packages.
+        OSError: if npm is missing or cannot fetch the packages.
     """
     resvg = import_optional("resvg_py", "emoji")
     with tempfile.TemporaryDirectory() as folder:
@@ -83,12 +83,10 @@ def build_emoji(progress: bool = True) -> dict[str, npt.NDArray[Any]]:
 def _read_packages(folder: Path) -> tuple[list[Emoji], IconNames, list[IconSet]]:
     data, messages = (read_json(folder, NAMES_PACKAGE, f"en/{name}.json") for name in ("data", "messages"))
     short_codes = [read_json(folder, NAMES_PACKAGE, f"en/shortcodes/{name}.json") for name in _SHORT_CODES]
-    packages = {vendor.name: vendor.package for vendor in VENDORS}
-    sets = []
-    for name, package in packages.items():
-        # both Fluent sets name their icons alike, but the list of the flat one is better
-        listed = packages["fluent-flat"] if name == "fluent-color" else package
-        sets.append(IconSet(read_json(folder, package, "icons.json"), read_json(folder, listed, "chars.json")))
+    sets = [
+        IconSet(read_json(folder, vendor.package, "icons.json"), read_json(folder, vendor.package, "chars.json"))
+        for vendor in VENDORS
+    ]
     emoji, _ = choose_emoji(data, messages)
     return emoji, IconNames(emoji, sets, short_codes), sets
 

@@ -71,15 +71,15 @@ def fetch_packages(packages: Iterable[str], folder: Path) -> None:
     """Download packages, each given as ``name@version``, into a folder.
 
     Raises:
-        RuntimeError: if npm is missing or fails; the message says what to do.
+        OSError: if npm is missing or fails; the message says what to do.
     """
     npm = shutil.which("npm")
     if npm is None:
-        raise RuntimeError("npm, which fetches the drawings, is not installed; it comes with Node.js, see nodejs.org")
+        raise OSError("npm, which fetches the drawings, is not installed; it comes with Node.js, https://nodejs.org")
     command = [npm, "pack", *packages, "--pack-destination", str(folder)]
     done = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode:
-        raise RuntimeError(
+        raise OSError(
             f"npm could not fetch the drawings; is there a connection to its registry? It said:\n{done.stderr.strip()}"
         )
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
 import warnings
-import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -16,9 +14,10 @@ import PIL
 from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 
+from pml_proxyext.benchmark.datasets.cache import cache_directory, read_arrays, write_arrays
 from pml_proxyext.benchmark.datasets.retrieval_set import MemorySet, RetrievalData, Split, split_classes
 
-__all__ = ["TYPEFACES", "GlyphArrays", "cache_directory", "load_glyphs", "render_glyphs"]
+__all__ = ["TYPEFACES", "GlyphArrays", "load_glyphs", "render_glyphs"]
 
 TYPEFACES = (
     *(f"DejaVuSans{style}" for style in ("", "-Bold", "-Oblique", "-BoldOblique")),
@@ -102,27 +101,14 @@ def _draw(character: str, font: ImageFont.FreeTypeFont) -> npt.NDArray[np.uint8]
     return np.asarray(image)
 
 
-def cache_directory() -> Path:
-    """Return ``$PML_PROXYEXT_CACHE``, or ``~/.cache/pml_proxyext`` without it."""
-    return Path(os.environ.get("PML_PROXYEXT_CACHE") or Path.home() / ".cache" / "pml_proxyext")
-
-
 def _cached_glyphs() -> GlyphArrays:
     name = f"glyphs-v{_RECIPE_VERSION}-matplotlib{matplotlib.__version__}-pillow{PIL.__version__}.npz"
     path = cache_directory() / name
-    try:
-        with np.load(path) as stored:
-            return {key: stored[key] for key in ("images", "classes", "typefaces", "code_points")}
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        warnings.warn(f"the cache {path} is unreadable ({error}) and is drawn again", stacklevel=2)
-    arrays = render_glyphs()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.stem}-{os.getpid()}.npz")
-        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
-        temporary.replace(path)  # whole or not at all, whoever else draws at the same time
-    except OSError as error:
-        warnings.warn(f"the glyphs cannot be cached in {path.parent}: {error}", stacklevel=2)
+    arrays = read_arrays(path, ["images", "classes", "typefaces", "code_points"])
+    if arrays is None:
+        arrays = render_glyphs()
+        try:
+            write_arrays(path, arrays)
+        except OSError as error:
+            warnings.warn(f"the glyphs cannot be cached: {error}", stacklevel=2)
     return arrays

@@ -22,12 +22,12 @@ class DataSource:
         load: returns the images to train on and those to evaluate on.
         shared: values for those fields of a :class:`~pml_proxyext.benchmark.recipes.Recipe` that the recipe leaves
             open: trunk, sizes and number of steps, the same for all methods.
-        prepare: fetches or computes, once, what ``load`` needs; None if that needs nothing.
+        prepare: fetches or computes, once, what ``load`` needs, and says what there is; None if nothing is needed.
     """
 
     load: Callable[[Split], RetrievalData]
     shared: Mapping[str, Any] = field(default_factory=dict)
-    prepare: Callable[[], None] | None = None
+    prepare: Callable[[], str] | None = None
 
 
 DATASETS: dict[str, DataSource] = {
@@ -47,18 +47,20 @@ DATASETS: dict[str, DataSource] = {
 }
 
 
-def prepare(name: str) -> None:
+def prepare(name: str) -> str:
     """Fetch or compute what a data set needs before it can be loaded; a data set that needs nothing is left alone.
 
     Args:
         name: one of :data:`DATASETS`.
 
+    Returns:
+        what there is now, for the user to read.
+
     Raises:
         ValueError: for an unknown name; it suggests the nearest ones.
     """
     source = DATASETS[check_choice("data", name, DATASETS)]
-    if source.prepare is not None:
-        source.prepare()
+    return source.prepare() if source.prepare is not None else f"{name} needs no preparation"
 
 
 def load_data(name: str, split: Split = "test") -> RetrievalData:
