@@ -29,7 +29,7 @@ _TWIN = [vendor.name for vendor in VENDORS].index("fluent-color")
 def prepare_emoji(progress: bool = True) -> str:
     """Fetch and draw the emoji, compute their features, and keep both; nothing is done if they are kept already.
 
-    It downloads 34 MB by npm, and takes about three minutes of one CPU core.
+    It downloads 35 MB by npm, and takes a few minutes of one CPU core.
 
     Args:
         progress: whether to show progress bars.

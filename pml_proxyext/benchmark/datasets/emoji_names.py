@@ -96,10 +96,10 @@ def _reason_to_drop(emoji: Emoji, group: str) -> str | None:
 class IconNames:
     """The emoji that the names of icons mean, gathered from everyone who names emoji.
 
-    A vendor lists the code points of most of its icons. The others have to be known by name: a name that exactly one
-    emoji bears. Sure names are those that a vendor gives to code points, and the one in Unicode's common locale data;
-    likely ones are those of Unicode's character, of chat programs (short codes), and the other names that a vendor's
-    icon has. Old sets write some names in one word, so hyphens are left out where nothing else is found.
+    Some vendors list the code points of their icons. Those of the others have to be known by name: a name that exactly
+    one emoji bears. Sure names are those that a vendor gives to code points, and the one in Unicode's common locale
+    data; likely ones are those of Unicode's character, of chat programs (short codes), and the other names that a
+    vendor's icon has. Old sets write some names in one word, so hyphens are left out where nothing else is found.
 
     Args:
         emoji: all classes.

@@ -1,12 +1,19 @@
 import hashlib
+import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pml_proxyext.benchmark.datasets import emoji, load_data, prepare
 from pml_proxyext.benchmark.datasets.cache import cache_directory, read_arrays
+from pml_proxyext.benchmark.datasets.emoji_sources import NAMES_PACKAGE, VENDORS
 
+PAGE = (Path(__file__).parents[3] / "docs" / "emoji.md").read_text()
+ROW = re.compile(r"^\| `([\w-]+)` \| \[([^]]+)\]\((\S+)\) \| `(\S+)` \| (\S+) \| (\d+) \|$", re.MULTILINE)
+VENDOR_ROWS = ROW.findall(PAGE)
+PAIR = ("fluent-flat", "fluent-color")
 OWN_CACHE = cache_directory() / "emoji-v1.npz"  # the user's, before the fixtures put another in its place
 
 
@@ -118,6 +125,12 @@ def test_load_emoji_images_halves_the_drawings(prepared):
     assert abs(small - expected).max() <= 0.5
 
 
+def test_page_names_authors_packages_and_licences_as_the_code_does():
+    told = [(name, package, f"{author}, {link}", licence) for name, author, link, package, licence, _ in VENDOR_ROWS]
+    assert told == list(VENDORS)
+    assert NAMES_PACKAGE.rpartition("@")[2] in PAGE
+
+
 @pytest.mark.skipif(not OWN_CACHE.exists(), reason="the emoji are not prepared on this machine")
 class TestPrepared:
     """The real emoji, where there are any; the numbers are those of a build by another program."""
@@ -130,14 +143,27 @@ class TestPrepared:
         stored = read_arrays(OWN_CACHE, ["images", "classes", "vendors", "names"])
         assert stored["images"].shape == (11_122, 64, 64, 3)
         assert len(set(stored["names"].tolist())) == 1389
-        assert np.bincount(stored["vendors"]).tolist() == [1389, 1048, 1388, 1042, 1387, 1387, 655, 552, 1389, 885]
+        drawings = np.bincount(stored["vendors"]).tolist()
+        assert drawings == [1389, 1048, 1388, 1042, 1387, 1387, 655, 552, 1389, 885]
+        assert drawings == [int(count) for *_, count in VENDOR_ROWS]
         pairs = np.unique(np.stack([stored["classes"], stored["vendors"]]), axis=1)
         assert np.bincount(pairs[0]).min() >= 4
 
     def test_splits(self):
-        data = emoji.load_emoji_images()
-        assert (data.train.num_classes, data.evaluation.num_classes) == (694, 695)
-        assert (len(data.train), len(data.evaluation)) == (4807, 4928)
+        for split, classes, drawings in (("test", (694, 695), (4807, 4928)), ("validation", (521, 173), (3601, 1206))):
+            data = emoji.load_emoji(split)
+            assert (data.train.num_classes, data.evaluation.num_classes) == classes
+            assert (len(data.train), len(data.evaluation)) == drawings
+
+    def test_twin_is_one_and_three_pairs_are_alike(self):
+        stored = read_arrays(OWN_CACHE, ["images", "classes", "vendors"])
+        small = stored["images"].reshape(-1, 16, 4, 16, 4, 3).mean((2, 4)).reshape(len(stored["images"]), -1)
+        flat, shaded = (stored["vendors"] == [vendor.name for vendor in VENDORS].index(name) for name in PAIR)
+        distances = (small[flat] ** 2).sum(1) - 2 * small[shaded] @ small[flat].T
+        found = stored["classes"][flat][distances.argmin(1)] == stored["classes"][shaded]
+        assert found.mean() > 0.9
+        kept = {image.tobytes() for image in stored["images"][~shaded]}
+        assert len(kept) == (~shaded).sum() - 3
 
     def test_untrained_features_retrieve_as_well_as_known(self):
         """R@1 is 40.44% and MAP@R 18.94% there, with components fitted on the twin's drawings as well."""
