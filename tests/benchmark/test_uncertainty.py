@@ -101,11 +101,13 @@ def test_measure_with_a_scaled_embedding_changes_the_norms_alone(clean, models):
         assert after[name] == pytest.approx(4 * score if name.endswith("median_norm") else score, rel=1e-5), name
 
 
-def test_measure_of_a_diverged_network_is_nan(clean, models):
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_measure_of_a_diverged_network_is_nan(clean, models, value):
     with torch.no_grad():
-        models["embedder"].weight[0, 0] = math.nan
+        models["embedder"].bias[0] = value
     scores, curves = measure(models, clean, list(degradations(clean.samples, clean.labels)))
-    assert np.isnan(list(scores.values())).all()
+    shown = {name: score for name, score in scores.items() if not np.isnan(score)}
+    assert shown == {}
     assert np.isnan(list(curves.values())).all()
 
 

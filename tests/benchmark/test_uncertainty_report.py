@@ -45,11 +45,11 @@ def line(recipe, seed, error_auroc, **scores):
 @pytest.fixture
 def results(tmp_path):
     for record in (
+        line("arcface", 0, math.nan),
         line("supcon", 0, 0.6),
         line("el_vmf", 0, 0.7),
         line("supcon", 1, 0.62),
         line("el_vmf", 1, 0.9, **{"blur_0.7/error_auroc_similarity": 0.8}),
-        line("arcface", 0, math.nan),
     ):
         append_result(tmp_path / "uncertainty", record)
     return tmp_path
