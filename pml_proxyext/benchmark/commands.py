@@ -17,10 +17,13 @@ __all__ = ["COMMANDS"]
 
 def _list(options: Namespace) -> None:
     from pml_proxyext.benchmark.datasets import DATASETS
+    from pml_proxyext.benchmark.papers import paper_recipe_names
     from pml_proxyext.benchmark.report import print_recipes
 
     print_recipes()
     print("data sets:", ", ".join(DATASETS))
+    for data, recipes in paper_recipe_names().items():
+        print(f"recipes of papers for {data}:", ", ".join(recipes))
 
 
 def _prepare(options: Namespace) -> None:
@@ -31,6 +34,7 @@ def _prepare(options: Namespace) -> None:
 
 def _run(options: Namespace) -> None:
     from pml_proxyext.benchmark.jobs import run_all
+    from pml_proxyext.benchmark.recipes import recipe_names
     from pml_proxyext.benchmark.run import Run
     from pml_proxyext.benchmark.tuning import read_settings, shipped_settings
 
@@ -38,12 +42,13 @@ def _run(options: Namespace) -> None:
     if options.settings not in (None, "none"):
         settings = read_settings(Path(options.settings), options.data)
     common = {"data": options.data, "split": options.split, "smoke": options.smoke}
-    runs = [Run("untrained", **common)]  # the line that every table needs; without training no seed matters
+    untrained = recipe_names(options.data)[0]
+    runs = [Run(untrained, **common)]  # the line that every table needs; without training no seed matters
     runs += [
         Run(name, seed, steps=options.steps, tuned=settings.get(name, {}), overrides=dict(options.overrides), **common)
         for seed in options.seeds
         for name in _recipes(options)
-        if name != "untrained"
+        if name != untrained
     ]
     _check(options, runs)
     done = run_all(
@@ -84,9 +89,9 @@ def _tune(options: Namespace) -> None:
 
 
 def _recipes(options: Namespace) -> list[str]:
-    from pml_proxyext.benchmark.recipes import RECIPES, get_recipe
+    from pml_proxyext.benchmark.recipes import get_recipe, recipe_names
 
-    return [get_recipe(name).name for name in options.recipes or RECIPES]
+    return [get_recipe(name).name for name in options.recipes or recipe_names(options.data)]
 
 
 def _check(options: Namespace, runs: list[Run]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pml_proxyext.benchmark.image_trunks import ResNet50
+from pml_proxyext.benchmark.image_trunks import ABEGoogLeNet, ResNet50
 from pml_proxyext.utils.checks import check_choice
 
 __all__ = ["TRUNKS", "SmallCNN", "build_models", "embedding_width", "load_models"]
@@ -42,6 +42,7 @@ TRUNKS: dict[str, Callable[[torch.Size], nn.Module]] = {
     "identity": lambda shape: nn.Flatten(),
     "resnet50": lambda shape: ResNet50(),
     "resnet50_avg_max": lambda shape: ResNet50(max_pool=True),
+    "abe8_googlenet": lambda shape: ABEGoogLeNet(num_learners=8, embedding_size=512),
 }
 
 

@@ -8,6 +8,8 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+import torch
+
 import pml_proxyext
 
 __all__ = ["commit", "environment"]
@@ -22,7 +24,7 @@ def environment() -> dict[str, str]:
         "python": ".".join(platform.python_version_tuple()[:2]),
         **{name: version(name) for name in _PACKAGES},
         "pml-proxyext": pml_proxyext.__version__,
-        "machine": f"{platform.system()} {platform.machine()}, {_processor()}",
+        "machine": ", ".join([f"{platform.system()} {platform.machine()}", _processor(), *_gpu()]),
     }
 
 
@@ -34,6 +36,10 @@ def _processor() -> str:
         return platform.processor() or "unknown processor"
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor() or "unknown processor")
+
+
+def _gpu() -> list[str]:
+    return [torch.cuda.get_device_name()] if torch.cuda.is_available() else []
 
 
 def commit() -> str | None:

@@ -12,7 +12,7 @@ from pml_proxyext.benchmark.parts import Part
 from pml_proxyext.benchmark.regimes import Regime
 from pml_proxyext.utils.checks import check_choice, check_integer, check_number
 
-__all__ = ["RECIPES", "Recipe", "get_recipe"]
+__all__ = ["RECIPES", "Recipe", "get_recipe", "recipe_names"]
 
 
 _SMOKE_BATCH, _SMOKE_STEPS = 16, 4
@@ -250,5 +250,18 @@ RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}
 
 
 def get_recipe(name: str) -> Recipe:
-    """Return a recipe by name, or raise a ValueError that suggests the nearest names."""
-    return RECIPES[check_choice("recipe", name, RECIPES)]
+    """Return a recipe by name, the papers' own included, or raise a ValueError that suggests the nearest names."""
+    from pml_proxyext.benchmark.papers import PAPER_RECIPES  # which are made of what is defined here
+
+    recipes = {**RECIPES, **PAPER_RECIPES}
+    return recipes[check_choice("recipe", name, recipes)]
+
+
+def recipe_names(data: str) -> list[str]:
+    """Return the recipes to run on a data set: the papers' own for it if there are any, else those for any data.
+
+    The first is the untrained network, which belongs into every table.
+    """
+    from pml_proxyext.benchmark.papers import paper_recipe_names
+
+    return paper_recipe_names().get(data) or list(RECIPES)

@@ -20,7 +20,7 @@ Sampling = Literal["per_class", "shuffled"]
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["float32", "bfloat16"]
 
-_SMOKE_SIZE = 64  # pixels
+_SMOKE_SIZE = 32  # pixels
 
 
 @dataclass(frozen=True)

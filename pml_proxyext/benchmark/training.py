@@ -14,7 +14,6 @@ from pytorch_metric_learning.samplers import MPerClassSampler
 from pytorch_metric_learning.trainers import MetricLossOnly
 from pytorch_metric_learning.utils import logging_presets
 from torch import nn
-from torch.nn.utils import clip_grad_value_
 from torch.utils.data import DataLoader, RandomSampler, Sampler
 from tqdm import tqdm
 
@@ -23,7 +22,7 @@ from pml_proxyext.benchmark.files import write_whole
 from pml_proxyext.benchmark.networks import build_models, embedding_width
 from pml_proxyext.benchmark.optimization import make_optimizers
 from pml_proxyext.benchmark.recipes import Recipe
-from pml_proxyext.benchmark.trainer import ChunkTrainer, seeded, without_inner_bars
+from pml_proxyext.benchmark.trainer import ChunkTrainer, clip_gradients, seeded, without_inner_bars
 
 __all__ = ["Evaluate", "Training", "check_batches"]
 
@@ -181,8 +180,7 @@ class Training:
         if bound is None:
             return {}
         learning = {**self.models, "metric_loss": cast(nn.Module, self.loss)}
-        clippers = {name: partial(clip_grad_value_, list(part.parameters()), bound) for name, part in learning.items()}
-        return {f"{name}_grad_clipper": clipper for name, clipper in clippers.items()}
+        return {f"{name}_grad_clipper": partial(clip_gradients, part, bound) for name, part in learning.items()}
 
     def _stateful(self) -> dict[str, Any]:
         loss = {} if self.loss is None else {"loss": self.loss}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from pml_proxyext.benchmark.datasets.emoji import load_emoji, load_emoji_images, prepare_emoji
 from pml_proxyext.benchmark.datasets.glyphs import load_glyphs
+from pml_proxyext.benchmark.datasets.photographs import load_inshop, load_photographs, prepare_photographs
 from pml_proxyext.benchmark.datasets.retrieval_set import RetrievalData, Split
 from pml_proxyext.utils.checks import check_choice
 
@@ -44,6 +46,11 @@ DATASETS: dict[str, DataSource] = {
         {"trunk": "small_cnn", "embedding_size": 64, "batch_size": 96, "weight_decay": 1e-4, "steps": 300},
         prepare_emoji,
     ),
+    **{  # their recipes share nothing, but are each paper's own
+        name: DataSource(partial(load_photographs, name), prepare=partial(prepare_photographs, name))
+        for name in ("cub200", "cars196", "sop")
+    },
+    "inshop": DataSource(load_inshop),
 }
 
 

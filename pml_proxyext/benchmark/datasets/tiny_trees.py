@@ -19,8 +19,8 @@ _IMAGES = 4  # of each class
 def make_tiny_tree(name: str, root: Path) -> None:
     """Write a data set of twelve training and twelve test classes with four images each.
 
-    Each class has a colour, so that a network can learn something. Among the images are a grey one and one with a
-    palette, as there are in the originals.
+    Each class has a colour, roughly, so that a network can learn something. Among the images are a grey one and one
+    with a palette, as there are in the originals.
 
     Args:
         name: one of :data:`TINY_TREES`.
@@ -36,10 +36,10 @@ def _images(seed: int) -> Iterator[Image.Image]:
     number = 0
     while True:
         if number % _IMAGES == 0:
-            colour = generator.integers(40, 215, 3)
+            colour = generator.integers(90, 166, 3)
         height, width = generator.integers(72, 97, 2)
-        noise = generator.integers(-40, 41, (height, width, 3))
-        image = Image.fromarray(np.clip(colour + noise, 0, 255).astype(np.uint8))
+        noise = generator.integers(-20, 21, 3) + generator.integers(-40, 41, (height, width, 3))
+        image = Image.fromarray((colour + noise).astype(np.uint8))
         yield {1: image.convert("L"), 2: image.convert("P")}.get(number, image)
         number += 1
 
@@ -56,7 +56,8 @@ def _write(path: Path, lines: list[str]) -> None:
 
 def _cub200(folder: Path) -> None:
     base, images = folder / "CUB_200_2011", _images(0)
-    names, labels = [], []
+    names: list[str] = []
+    labels: list[str] = []
     for number in [*range(1, 1 + _CLASSES), *range(101, 101 + _CLASSES)]:
         for index in range(_IMAGES):
             path = f"{number:03}.Bird_{number}/Bird_{index:04}_{number}.jpg"
