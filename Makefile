@@ -12,6 +12,7 @@ export OMP_NUM_THREADS ?= 1
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps torchvision
 	touch $@
 
 quickstart: $(READY)  ## train a handful of losses on the embedded images; prints a table and the paths of its figures
