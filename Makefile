@@ -34,12 +34,19 @@ bench: $(READY)  ## speed and memory against honest baselines
 	$(BIN)/python -m benchmarks
 
 RENDER := $(BENCHMARK) table --results docs/results
+RESULTS_PAGE := --into docs/results.md
 tables: $(READY)  ## render the committed results into README and docs
-	$(RENDER)/glyphs --into README.md
-	$(RENDER)/glyphs --into docs/nivmf.md --recipes el_nivmf el_nivmf_guided nivmf el_vmf b_vmf kl_vmf nivmf_l2 cosine normalized_softmax
+	$(RENDER)/glyphs --into README.md docs/results.md
+	$(RENDER)/glyphs --kind differences $(RESULTS_PAGE)
+	$(RENDER)/emoji $(RESULTS_PAGE)
+	$(RENDER)/emoji --kind differences $(RESULTS_PAGE)
+	$(RENDER)/search_glyphs --kind search $(RESULTS_PAGE)
+	$(RENDER)/search_emoji --kind search $(RESULTS_PAGE)
+	$(RENDER)/glyphs --kind uncertainty --into docs/uncertainty.md
 	$(RENDER)/glyphs --into docs/nir.md --recipes proxy_anchor proxy_nca soft_triple nir_proxy_anchor nir_proxy_nca nir_soft_triple
+	$(RENDER)/glyphs --into docs/nivmf.md --recipes el_nivmf el_nivmf_guided nivmf el_vmf b_vmf kl_vmf nivmf_l2 cosine normalized_softmax
 	$(RENDER)/nir --into docs/nir.md --split validation
-	$(BENCHMARK) plot --results docs/results/glyphs --figures docs/figures
+	$(BENCHMARK) plot --results docs/results/glyphs docs/results/emoji --figures docs/figures
 
 clean:
 	rm -rf $(VENV) build dist docs/_build docs/api *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
-__all__ = ["PUBLISHED", "Published", "published"]
+from pml_proxyext.benchmark.tables import TextTable, insert_table
+
+__all__ = ["PUBLISHED", "Published", "published", "published_table"]
 
 
 @dataclass(frozen=True)
@@ -67,3 +71,18 @@ def published(recipe: str) -> list[Published]:
         [69.1]
     """
     return [row for row in PUBLISHED if row.recipe == recipe]
+
+
+def published_table() -> TextTable:
+    """Return all of them, one row each."""
+    rows = [
+        [row.recipe, ", ".join(f"{value:.1f} ({k})" for k, value in row.recall.items()), row.known_from]
+        for row in PUBLISHED
+    ]
+    header = ["Recipe", "Recall in percent (at K)", "Known from"]
+    return TextTable(header, rows, "Published by others; none was reproduced here.", words=header)
+
+
+if __name__ == "__main__":  # with a page: renew the table in it
+    page = Path(sys.argv[1])
+    page.write_text(insert_table(page.read_text(), "papers", published_table().markdown(), kind="published"))

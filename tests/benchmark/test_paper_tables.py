@@ -7,7 +7,7 @@ from pml_proxyext.benchmark.datasets.photographs import load_inshop, load_photog
 from pml_proxyext.benchmark.datasets.tiny_trees import TINY_TREES, make_tiny_tree
 from pml_proxyext.benchmark.paper_tables import comparison_table, main
 from pml_proxyext.benchmark.papers import PAPER_RECIPES
-from pml_proxyext.benchmark.published import PUBLISHED, published
+from pml_proxyext.benchmark.published import PUBLISHED, published, published_table
 
 
 def record(recipe, seed, *recalls):
@@ -83,3 +83,9 @@ def test_main_runs_from_a_root_and_does_not_repeat_itself(tmp_path, monkeypatch,
     ]
     assert results == Path("results/papers")
     assert os.environ["PML_PROXYEXT_DATA"] == str(tmp_path / "data")
+
+
+def test_the_page_shows_all_published_numbers():
+    page = (Path(__file__).parents[2] / "docs" / "papers.md").read_text()
+    assert f"<!-- published:papers -->\n{published_table().markdown()}<!-- /published:papers -->" in page
+    assert published_table().markdown().count("\n| ") == len(PUBLISHED) + 1  # and the rule below the header
