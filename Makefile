@@ -47,6 +47,7 @@ tables: $(READY)  ## render the committed results into README and docs
 	$(RENDER)/glyphs --into docs/nivmf.md --recipes el_nivmf el_nivmf_guided nivmf el_vmf b_vmf kl_vmf nivmf_l2 cosine normalized_softmax
 	$(RENDER)/nir --into docs/nir.md --split validation
 	$(BENCHMARK) plot --results docs/results/glyphs docs/results/emoji --figures docs/figures
+	$(BIN)/python -m pml_proxyext.benchmark.published docs/papers.md
 
 clean:
 	rm -rf $(VENV) build dist docs/_build docs/api *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
