@@ -10,7 +10,7 @@ from typing import Any
 __all__ = ["TABLE_KINDS", "parser"]
 
 #: What ``table`` can show.
-TABLE_KINDS = ("results", "differences", "search", "uncertainty")
+TABLE_KINDS = ("results", "differences", "search", "uncertainty", "uncertainty_kinds", "uncertainty_conditions")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -97,10 +97,10 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="results; of several data sets for ranks over all (default: results)",
     )
-    for command in (table, plot):
+    for command in (uncertainty, table, plot):
         command.add_argument("--split", metavar="NAME", help="'test' (default; 'validation' for a search)")
         command.add_argument("--recipes", nargs="+", metavar="NAME", help="default: all that have results")
-        command.add_argument("--smoke", action="store_true", help="show the runs of 'run --smoke' instead")
+        command.add_argument("--smoke", action="store_true", help="take the runs of 'run --smoke' instead")
     return whole
 
 

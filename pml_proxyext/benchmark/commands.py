@@ -109,7 +109,7 @@ def _check(options: Namespace, runs: list[Run]) -> None:
 def _uncertainty(options: Namespace) -> None:
     from pml_proxyext.benchmark.uncertainty import evaluate_uncertainty
 
-    done = evaluate_uncertainty(options.results)
+    done = evaluate_uncertainty(options.results, options.recipes, options.split or "test", options.smoke)
     print(f"{done} runs asked; results: {options.results}")
 
 
@@ -174,16 +174,27 @@ def _search_table(options: Namespace) -> TextTable:
 
 
 def _uncertainty_table(options: Namespace) -> TextTable:
-    from pml_proxyext.benchmark.uncertainty import uncertainty_table
+    from pml_proxyext.benchmark.uncertainty_report import TABLES
 
-    return uncertainty_table(options.results)
+    return TABLES[options.kind](_uncertainty_summaries(options, options.results))
+
+
+def _uncertainty_summaries(options: Namespace, results: Path) -> list[Summary]:
+    from pml_proxyext.benchmark.uncertainty_report import uncertainty_summaries
+
+    return uncertainty_summaries(results, options.recipes, options.split or "test", options.smoke)
 
 
 def _plot(options: Namespace) -> None:
     from pml_proxyext.benchmark.plots import write_figures
+    from pml_proxyext.benchmark.uncertainty_figures import write_uncertainty_figures
 
     figures = options.figures or options.results[0] / "figures"
-    for path in write_figures(_summaries(options), options.results, figures):
+    paths = write_figures(_summaries(options), options.results, figures)
+    for results in options.results:
+        if (results / "uncertainty").is_dir():
+            paths += write_uncertainty_figures(_uncertainty_summaries(options, results), figures)
+    for path in paths:
         print(path)
 
 
@@ -191,7 +202,7 @@ _TABLES: dict[str, Callable[[Namespace], TextTable]] = {
     "results": _results_table,
     "differences": _differences_table,
     "search": _search_table,
-    "uncertainty": _uncertainty_table,
+    **dict.fromkeys(("uncertainty", "uncertainty_kinds", "uncertainty_conditions"), _uncertainty_table),
 }
 
 #: What each command does with its options.

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from pml_proxyext.benchmark.__main__ import main
 from pml_proxyext.benchmark.datasets import MemorySet
 from pml_proxyext.benchmark.datasets.degraded import degradations
 from pml_proxyext.benchmark.results import append_result, read_results
@@ -17,6 +18,7 @@ from pml_proxyext.benchmark.uncertainty import (
     measure,
     read_uncertainty,
 )
+from pml_proxyext.benchmark.uncertainty_report import TABLES, uncertainty_summaries
 
 
 @pytest.fixture
@@ -160,3 +162,18 @@ def test_only_runs_with_models_are_measured(results, tmp_path):
     assert evaluate_uncertainty(tmp_path, recipes=["el_vmf"], smoke=True, progress=False) == 1
     (line,) = read_uncertainty(tmp_path)
     assert line["metrics"] == next(each for each in read_uncertainty(results) if each["run"] == run["key"])["metrics"]
+
+
+def test_commands_measure_and_show(results, tmp_path, capsys):
+    folder = ["--results", str(results), "--smoke"]
+    assert main(["uncertainty", *folder]) == 0
+    assert "0 runs" in capsys.readouterr().out
+    page = tmp_path / "page.md"
+    for kind in TABLES:
+        marker = f"{kind}:{results.name}"
+        page.write_text(f"<!-- {marker} -->\n<!-- /{marker} -->\n")
+        assert main(["table", *folder, "--kind", kind, "--into", str(page)]) == 0
+        expected = TABLES[kind](uncertainty_summaries(results, smoke=True)).markdown()
+        assert page.read_text() == f"<!-- {marker} -->\n{expected}<!-- /{marker} -->\n"
+    assert main(["plot", *folder, "--figures", str(tmp_path)]) == 0
+    assert (tmp_path / "uncertainty_norms.png").is_file()
