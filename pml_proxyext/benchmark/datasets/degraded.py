@@ -14,7 +14,7 @@ from pml_proxyext.utils.checks import check_integer, check_labels, check_number
 __all__ = ["LEVELS", "Degraded", "blur", "degradations", "mix", "occlude"]
 
 #: The levels of each kind: standard deviation of the blur in pixels, side of the square in pixels, and share of the
-#: image of another class. They were chosen on validation classes, by precision at 1 alone: for networks trained on
+#: image of another class. They were chosen on validation classes, by precision at 1: for networks trained on
 #: clean glyphs it falls by steps to about a half, with the strongest blur to less.
 LEVELS: dict[str, tuple[float, ...]] = {"blur": (0.5, 0.7, 1.0), "occlusion": (8, 12, 16), "mixture": (0.2, 0.3, 0.4)}
 
