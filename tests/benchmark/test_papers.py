@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from pml_proxyext.benchmark.__main__ import main
 from pml_proxyext.benchmark.datasets import load_data
 from pml_proxyext.benchmark.datasets.tiny_trees import TINY_TREES, make_tiny_tree
 from pml_proxyext.benchmark.networks import TRUNKS
@@ -15,6 +16,7 @@ from pml_proxyext.benchmark.optimization import loss_parameter_groups
 from pml_proxyext.benchmark.papers import PAPER_RECIPES, paper_recipe_names
 from pml_proxyext.benchmark.papers.nivmf import WarmStartedNivMFLoss
 from pml_proxyext.benchmark.recipes import RECIPES, get_recipe, recipe_names
+from pml_proxyext.benchmark.results import read_results
 from pml_proxyext.benchmark.run import Run, execute
 from pml_proxyext.benchmark.training import Training
 
@@ -269,3 +271,34 @@ def test_training_sees_augmented_images_and_evaluation_plain_ones():
     assert not data.evaluation.augmented
     assert data.train.sample(0).shape == (3, 32, 32)
     assert load_data("cub200").train.views.size == 224
+
+
+@pytest.mark.usefixtures("small")
+def test_a_run_interrupted_in_its_warm_up_goes_on_bit_for_bit(tmp_path):
+    def unfinished(models, epoch):
+        if epoch == 2:
+            raise KeyboardInterrupt
+        return {}
+
+    def weights(run):
+        return [tensor for part in (*run.models.values(), run.loss) for tensor in part.state_dict().values()]
+
+    settings = {"regime.epochs": 4, "regime.warm_up_epochs": 3}
+    whole, first, second = (training("nir_cub200_128", **settings) for _ in range(3))
+    whole.fit(no_scores, tmp_path / "whole.pt")
+    with pytest.raises(KeyboardInterrupt):
+        first.fit(unfinished, tmp_path / "part.pt")
+    second.fit(no_scores, tmp_path / "part.pt")
+    assert all(torch.equal(a, b) for a, b in zip(weights(second), weights(whole), strict=True))
+
+
+@pytest.mark.usefixtures("small")
+def test_the_command_line_runs_them_and_lists_them(tmp_path, capsys):
+    command = ["run", "--data", "inshop", "--recipes", "cross_entropy_inshop", "--smoke", "--quiet"]
+    assert main([*command, "--results", str(tmp_path)]) == 0
+    assert {record["recipe"] for record in read_results(tmp_path)} == {"imagenet_inshop", "cross_entropy_inshop"}
+    assert main(["list"]) == 0
+    shown = capsys.readouterr().out.replace("\n", " ")
+    assert all(name in shown for name in ("nir_cub200_512", "imagenet_inshop", "abe_sop"))
+    assert main([*command[:3], "--recipes", "nir_cub200_512", "--results", str(tmp_path)]) == 2
+    assert "data must be 'cub200' for the recipe 'nir_cub200_512', got 'inshop'" in capsys.readouterr().err
