@@ -38,12 +38,12 @@ class UncertaintyTester(GlobalEmbeddingSpaceTester):
 
     ``test`` adds to ``all_accuracies[split]``, for each label level:
 
-    ============================  ==================================================================================
-    ``error_auroc``               probability that a wrong query is less certain than a right one
-    ``rejection_area``            area under the error among the queries left, over the fraction turned away
-    ``rejection_area_normalized`` the same, 0 for the best possible order and 1 for a random one
-    ``error_rejecting_10``        the error when the least certain 10 % are turned away; so for each of ``rejected``
-    ============================  ==================================================================================
+    =============================  ==================================================================================
+    ``error_auroc``                probability that a wrong query is less certain than a right one
+    ``rejection_area``             area under the error among the queries left, over the fraction turned away
+    ``rejection_area_normalized``  the same, 0 for the best possible order and 1 for a random one
+    ``error_rejecting_10``         the error when the least certain 10 % are turned away; so for each of ``rejected``
+    =============================  ==================================================================================
 
     with the ending of PML's names (``error_auroc_level0``), and an average over several levels as PML has it. The
     first and the third are NaN where all queries are right, or all wrong. As in PML's precision at 1, a query counts
