@@ -33,8 +33,8 @@ class UncertaintyTester(GlobalEmbeddingSpaceTester):
 
     A query goes wrong if its nearest reference has another label. Its certainty comes from its embedding, before PML
     normalises it: the norm by default, which is the concentration of its distribution for
-    :class:`~pml_proxyext.losses.NivMFLoss`. Losses that look at directions alone leave the norm to chance; give
-    another ``certainty`` if you have one.
+    :class:`~pml_proxyext.losses.NivMFLoss`. Losses that look at directions alone do not train the norm; it may tell
+    something all the same. Give another ``certainty`` if you have one.
 
     ``test`` adds to ``all_accuracies[split]``, for each label level:
 
