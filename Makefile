@@ -42,7 +42,8 @@ tables: $(READY)  ## render the committed results into README and docs
 	$(RENDER)/emoji --kind differences $(RESULTS_PAGE)
 	$(RENDER)/search_glyphs --kind search $(RESULTS_PAGE)
 	$(RENDER)/search_emoji --kind search $(RESULTS_PAGE)
-	$(RENDER)/glyphs --kind uncertainty --into docs/uncertainty.md
+	for kind in uncertainty uncertainty_kinds uncertainty_conditions; do \
+	    $(RENDER)/glyphs --kind $$kind --into docs/uncertainty.md; done
 	$(RENDER)/glyphs --into docs/nir.md --recipes proxy_anchor proxy_nca soft_triple nir_proxy_anchor nir_proxy_nca nir_soft_triple
 	$(RENDER)/glyphs --into docs/nivmf.md --recipes el_nivmf el_nivmf_guided nivmf el_vmf b_vmf kl_vmf nivmf_l2 cosine normalized_softmax
 	$(RENDER)/nir --into docs/nir.md --split validation

@@ -27,7 +27,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         >>> path.read_text()
         '{}'
     """
-    temporary = path.with_name(f"{path.stem}-{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f"{path.stem}.part{os.getpid()}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)

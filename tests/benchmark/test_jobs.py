@@ -23,6 +23,10 @@ if __name__ == "__main__":
 """
 
 
+def checkpoints(results):
+    return [path for path in (results / "checkpoints").glob("supcon*.pt") if ".part" not in path.name]
+
+
 def wait_for(condition, seconds=60):
     end = time.monotonic() + seconds
     while not condition():
@@ -44,7 +48,7 @@ def test_ctrl_c_ends_at_once_and_leaves_checkpoints(tmp_path, jobs):
         start_new_session=True,
     )
     try:
-        wait_for(lambda: len(list((results / "checkpoints").glob("*.pt"))) >= jobs)
+        wait_for(lambda: len(checkpoints(results)) >= jobs)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         _, error = process.communicate(timeout=20)
     finally:
@@ -53,7 +57,7 @@ def test_ctrl_c_ends_at_once_and_leaves_checkpoints(tmp_path, jobs):
     assert process.returncode == 130, error
     assert "interrupted: the same command goes on" in error
     assert "Traceback" not in error
-    assert len(list((results / "checkpoints").glob("supcon*.pt"))) >= jobs
+    assert len(checkpoints(results)) >= jobs
     assert {record["recipe"] for record in read_results(results)} <= {"untrained"}
 
 
@@ -63,7 +67,7 @@ def test_killed_parent_leaves_no_process_behind(tmp_path):
     script.write_text(INTERRUPTED)
     results = tmp_path / "results"
     process = subprocess.Popen([sys.executable, str(script), str(results), "2"], start_new_session=True)
-    wait_for(lambda: list((results / "checkpoints").glob("*.pt")))
+    wait_for(lambda: checkpoints(results))
     process.kill()
     process.wait()
 

@@ -3,7 +3,9 @@ import json
 import pytest
 
 from pml_proxyext.benchmark.__main__ import main
+from pml_proxyext.benchmark.commands import COMMANDS
 from pml_proxyext.benchmark.results import RESULTS_FILE, read_results
+from pml_proxyext.benchmark.tuning import shipped_settings
 
 
 def run(directory, *arguments):
@@ -96,6 +98,69 @@ def test_table_of_a_damaged_file_shows_the_rest(tmp_path, capsys):
     with pytest.warns(UserWarning, match=r"line [23]"):
         assert main(["table", "--smoke", "--results", str(tmp_path)]) == 0
     assert "Untrained" in capsys.readouterr().out
+
+
+def test_tune_then_run_with_what_it_chose(tmp_path, capsys):
+    search, results = tmp_path / "search", tmp_path / "results"
+    tune = ["tune", "--recipes", "supcon", "--trials", "2", "--smoke", "--quiet", "--results", str(search)]
+    assert main(tune) == 0
+    shown = capsys.readouterr().out
+    assert "SupCon" in shown
+    assert "cost: 3 runs," in shown  # two trials and the untrained line
+    chosen = json.loads((search / "settings.json").read_text())
+    assert (chosen["data"], chosen["trials"], set(chosen["settings"])) == ("glyphs", 2, {"supcon", "untrained"})
+    assert main(tune) == 0
+
+    settings = search / "settings.json"
+    assert run(results, "--recipes", "supcon", "--seeds", "0", "1", "--settings", str(settings)) == 0
+    tuned = [record["tuned"] for record in read_results(results) if record["recipe"] == "supcon"]
+    assert tuned == [chosen["settings"]["supcon"]] * 2
+    assert run(results, "--recipes", "supcon", "--settings", "none", "--set", "lr=0.01") == 0
+    assert [r["tuned"] for r in read_results(results) if r["overrides"]] == [{}]
+
+    page = tmp_path / "page.md"
+    page.write_text("<!-- search:search -->\n<!-- /search:search -->\n")
+    command = ["table", "--kind", "search", "--smoke", "--results", str(search), "--into", str(page)]
+    assert main(command) == 0
+    assert "| SupCon | 2 |" in page.read_text()
+
+
+def test_run_takes_the_settings_of_our_own_search_by_default(tmp_path):
+    assert run(tmp_path, "--recipes", "supcon") == 0
+    (record,) = [record for record in read_results(tmp_path) if record["recipe"] == "supcon"]
+    assert record["tuned"] == shipped_settings("glyphs").get("supcon", {})
+
+
+def test_run_with_settings_of_another_data_set_is_an_error(tmp_path, capsys):
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps({"data": "emoji", "trials": 1, "settings": {}}))
+    assert run(tmp_path / "new", "--recipes", "supcon", "--settings", str(path)) == 2
+    assert "settings must be those of the data set 'glyphs'" in capsys.readouterr().err
+
+
+def test_table_of_differences(tmp_path, capsys):
+    assert run(tmp_path, "--recipes", "cosine", "el_vmf", "--seeds", "0", "1", "2", "3") == 0
+    capsys.readouterr()
+    assert main(["table", "--kind", "differences", "--smoke", "--results", str(tmp_path)]) == 0
+    assert "EL-vMF" in capsys.readouterr().out
+
+
+def test_prepare_names_what_there_is(capsys):
+    assert main(["prepare", "glyphs"]) == 0
+    assert "glyphs needs no preparation" in capsys.readouterr().out
+    assert main(["prepare", "emojis"]) == 2
+    assert "did you mean 'emoji'" in capsys.readouterr().err
+
+
+def test_missing_package_is_one_line(tmp_path, capsys, monkeypatch):
+    def missing(options):
+        raise ImportError("this needs 'resvg_py'; install it with: pip install 'pml-proxyext[emoji]'")
+
+    monkeypatch.setitem(COMMANDS, "prepare", missing)
+    assert main(["prepare", "emoji"]) == 1
+    assert capsys.readouterr().err == (
+        "error: this needs 'resvg_py'; install it with: pip install 'pml-proxyext[emoji]'\n"
+    )
 
 
 def test_list_names_recipes_and_data(capsys):
