@@ -1,3 +1,4 @@
+import sys
 import warnings
 
 import numpy as np
@@ -178,6 +179,12 @@ def test_prepare_lets_pml_download_into_the_folder(tmp_path, monkeypatch):
     assert prepare("cub200")
     assert asked == [str(tmp_path / "cub200")]
     assert load_data("cub200").train.num_classes == 12
+
+
+def test_an_old_pml_without_data_sets_is_an_error_that_says_which_to_take(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pytorch_metric_learning.datasets", None)
+    with pytest.raises(ImportError, match=r"needs a newer pytorch-metric-learning, .* 2\.8\.1 or later"):
+        load_data("cub200")
 
 
 def test_sets_in_memory_have_no_views():
