@@ -229,7 +229,7 @@ _ALL = [
         "cross_entropy",
         "Cross-entropy, label smoothing",
         _ours("CrossEntropyDMLLoss", dropout=0.0),
-        lr_multipliers={"proxies": 33.0, "bias": 1.0},
+        lr_multipliers={"proxies": 1.0, "bias": 1.0},
         compared_with="normalized_softmax",
     ),
     *_nir("proxy_anchor", "Proxy Anchor", _PROXY_ANCHOR, _PROXIES),

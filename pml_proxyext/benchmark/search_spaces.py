@@ -85,7 +85,14 @@ _SPACES: dict[str, Mapping[str, Dimension]] = {
     "soft_triple": _proxies("fc", la=LogUniform(2.0, 40.0), gamma=LogUniform(0.03, 0.5)),
     "normalized_softmax": _proxies("W", temperature=LogUniform(0.03, 0.6)),
     "arcface": _proxies("W", scale=LogUniform(2.0, 64.0), margin=Uniform(1.0, 30.0)),
-    "cross_entropy": _proxies(label_smoothing=Uniform(0.0, 0.3), dropout=Uniform(0.0, 0.6)),
+    # The release trains the classifier at the rate of the network, and ends some networks in batch norm.
+    "cross_entropy": {
+        **_PROXIES,
+        "lr_multipliers.proxies": LogUniform(0.1, 100.0),
+        "label_smoothing": Uniform(0.0, 0.3),
+        "dropout": Uniform(0.0, 0.6),
+        "regime.feature_norm": Choice((False, True)),
+    },
     "el_nivmf": _distributions(0.5, 32.0),
     "el_nivmf_guided": _distributions(0.5, 32.0, guidance_weight=LogUniform(0.1, 5.0)),
     "nivmf": _distributions(0.5, 32.0),
