@@ -7,6 +7,9 @@ from pml_proxyext.benchmark.recipes import RECIPES, get_recipe
 from pml_proxyext.benchmark.run import Run, execute
 
 
+SHIPPED = dict(RECIPES)  # before the page that shows how to add one is run
+
+
 def test_recipes_cover_the_losses_to_compare():
     pml = {
         "ContrastiveLoss",
@@ -19,12 +22,12 @@ def test_recipes_cover_the_losses_to_compare():
         "NormalizedSoftmaxLoss",
         "ArcFaceLoss",
     }
-    losses = {recipe.loss.path.rsplit(".", 1)[1] for recipe in RECIPES.values() if recipe.loss}
+    losses = {recipe.loss.path.rsplit(".", 1)[1] for recipe in SHIPPED.values() if recipe.loss}
     assert losses == pml | {"ProxyAnchorLoss", "NIRLoss", "NivMFLoss", "CrossEntropyDMLLoss"}
-    similarities = {recipe.loss.options.get("similarity") for recipe in RECIPES.values() if recipe.loss}
+    similarities = {recipe.loss.options.get("similarity") for recipe in SHIPPED.values() if recipe.loss}
     assert similarities - {None} == {"el_nivmf", "nivmf", "el_vmf", "b_vmf", "kl_vmf", "l2", "cosine"}
-    assert all(recipe.name == name for name, recipe in RECIPES.items())
-    assert len({recipe.title for recipe in RECIPES.values()}) == len(RECIPES)
+    assert all(recipe.name == name for name, recipe in SHIPPED.items())
+    assert len({recipe.title for recipe in SHIPPED.values()}) == len(SHIPPED)
 
 
 @pytest.mark.filterwarnings("error::UserWarning")
