@@ -6,7 +6,6 @@ from pml_proxyext.benchmark.parts import Part
 from pml_proxyext.benchmark.recipes import RECIPES, get_recipe
 from pml_proxyext.benchmark.run import Run, execute
 
-
 SHIPPED = dict(RECIPES)  # before the page that shows how to add one is run
 
 
