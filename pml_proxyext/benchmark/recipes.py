@@ -79,7 +79,8 @@ class Recipe:
         """Return the recipe with the fields that are None taken from ``shared``.
 
         Example:
-            >>> get_recipe("supcon").completed({"steps": 7}).steps
+            >>> shared = {"trunk": "small_cnn", "embedding_size": 64, "batch_size": 96, "weight_decay": 0.0, "steps": 7}
+            >>> get_recipe("supcon").completed(shared).steps
             7
         """
         missing = {name: value for name, value in shared.items() if getattr(self, name) is None}

@@ -43,7 +43,7 @@ def trials(recipe: str, budget: int, base_settings: Settings | None = None) -> l
 
     Example:
         >>> trials("supcon", 2)
-        [{}, {'lr': 0.00327, 'images_per_class': 4, 'temperature': 0.0345}]
+        [{}, {'lr': 0.00831, 'images_per_class': 4, 'temperature': 0.192}]
     """
     check_integer("budget", budget)
     space = search_space(recipe)
