@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from pml_proxyext.benchmark.recipes import Recipe
+from pml_proxyext.benchmark.recipe import Recipe
 from pml_proxyext.utils.parameter_groups import parameter_groups
 
 __all__ = ["loss_parameter_groups", "make_optimizers"]
@@ -30,7 +30,7 @@ def make_optimizers(
     Args:
         models: ``trunk`` and ``embedder``; one without parameters gets no optimizer.
         loss: the loss.
-        recipe: with the numbers that :meth:`~pml_proxyext.benchmark.recipes.Recipe.completed` fills in.
+        recipe: with the numbers that :meth:`~pml_proxyext.benchmark.recipe.Recipe.completed` fills in.
     """
     regime, steps = recipe.regime, cast(int, recipe.steps)
     groups = {name: _network_groups(model, regime.decay_vectors) for name, model in models.items()}

@@ -20,7 +20,8 @@ from pml_proxyext.benchmark.datasets import DATASETS, RetrievalData, Split, load
 from pml_proxyext.benchmark.evaluation import Evaluator
 from pml_proxyext.benchmark.files import write_whole
 from pml_proxyext.benchmark.provenance import commit, environment
-from pml_proxyext.benchmark.recipes import Recipe, get_recipe
+from pml_proxyext.benchmark.recipe import Recipe
+from pml_proxyext.benchmark.recipes import get_recipe
 from pml_proxyext.benchmark.results import append_result, read_results
 from pml_proxyext.benchmark.training import Training
 from pml_proxyext.utils.checks import check_choice, check_integer

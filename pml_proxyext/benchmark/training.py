@@ -21,7 +21,7 @@ from pml_proxyext.benchmark.datasets import RetrievalSet
 from pml_proxyext.benchmark.files import write_whole
 from pml_proxyext.benchmark.networks import build_models, embedding_width
 from pml_proxyext.benchmark.optimization import make_optimizers
-from pml_proxyext.benchmark.recipes import Recipe
+from pml_proxyext.benchmark.recipe import Recipe
 from pml_proxyext.benchmark.trainer import ChunkTrainer, clip_gradients, seeded, without_inner_bars
 
 __all__ = ["Evaluate", "Training", "check_batches"]

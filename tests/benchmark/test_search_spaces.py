@@ -1,7 +1,8 @@
 import pytest
 
 from pml_proxyext.benchmark.parts import Part
-from pml_proxyext.benchmark.recipes import RECIPES, Recipe
+from pml_proxyext.benchmark.recipe import Recipe
+from pml_proxyext.benchmark.recipes import RECIPES
 from pml_proxyext.benchmark.search_spaces import Choice, LogUniform, Uniform, search_space
 
 

@@ -9,7 +9,7 @@ from pytorch_metric_learning.utils import common_functions as c_f
 from pml_proxyext.benchmark.datasets import MemorySet
 from pml_proxyext.benchmark.optimization import loss_parameter_groups
 from pml_proxyext.benchmark.parts import Part
-from pml_proxyext.benchmark.recipes import Recipe
+from pml_proxyext.benchmark.recipe import Recipe
 from pml_proxyext.benchmark.run import Run
 from pml_proxyext.benchmark.training import Training
 from pml_proxyext.losses import ProxyAnchorLoss

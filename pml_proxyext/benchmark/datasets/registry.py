@@ -22,7 +22,7 @@ class DataSource:
 
     Args:
         load: returns the images to train on and those to evaluate on.
-        shared: values for those fields of a :class:`~pml_proxyext.benchmark.recipes.Recipe` that the recipe leaves
+        shared: values for those fields of a :class:`~pml_proxyext.benchmark.recipe.Recipe` that the recipe leaves
             open: trunk, sizes and number of steps, the same for all methods.
         prepare: fetches or computes, once, what ``load`` needs, and says what there is; None if nothing is needed.
     """

@@ -5,7 +5,7 @@ from pml_proxyext.benchmark.papers.baselines import BASELINE_RECIPES
 from pml_proxyext.benchmark.papers.cross_entropy import CROSS_ENTROPY_RECIPES
 from pml_proxyext.benchmark.papers.nir import NIR_RECIPES
 from pml_proxyext.benchmark.papers.nivmf import NIVMF_RECIPES
-from pml_proxyext.benchmark.recipes import Recipe
+from pml_proxyext.benchmark.recipe import Recipe
 
 __all__ = ["PAPER_RECIPES", "paper_recipe_names"]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pml_proxyext.benchmark.datasets.views import Views
 from pml_proxyext.benchmark.papers.common import PROTOCOL, epoch_steps, ours
 from pml_proxyext.benchmark.parts import Part
-from pml_proxyext.benchmark.recipes import Recipe
+from pml_proxyext.benchmark.recipe import Recipe
 from pml_proxyext.benchmark.regimes import Regime
 from pml_proxyext.benchmark.schedules import WarmUpCosine
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from pml_proxyext.benchmark.datasets.views import Views
 from pml_proxyext.benchmark.papers.common import PROTOCOL, XavierInit, epoch_steps
 from pml_proxyext.benchmark.parts import Part
-from pml_proxyext.benchmark.recipes import Recipe
+from pml_proxyext.benchmark.recipe import Recipe
 from pml_proxyext.benchmark.regimes import Regime
 from pml_proxyext.benchmark.schedules import MultiStep
 from pml_proxyext.losses import NivMFLoss
