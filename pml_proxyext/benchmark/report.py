@@ -63,9 +63,9 @@ def provenance_line(summaries: Sequence[Summary], parts: Sequence[str]) -> str:
 
 def print_recipes() -> None:
     """Show the names and main settings of all recipes."""
-    table = Table(Column("name", no_wrap=True), "method", "loss", "images per class", "steps")
+    table = Table(Column("name", no_wrap=True), "method", "loss", "compared with")
     for recipe in RECIPES.values():
         loss = recipe.loss.path.rsplit(".", 1)[1] if recipe.loss else "none"
         base = f" over {recipe.base.path.rsplit('.', 1)[1]}" if recipe.base else ""
-        table.add_row(recipe.name, recipe.title, loss + base, str(recipe.images_per_class), str(recipe.steps))
+        table.add_row(recipe.name, recipe.title, loss + base, recipe.compared_with or "")
     Console().print(table)
