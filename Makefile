@@ -44,9 +44,10 @@ tables: $(READY)  ## render the committed results into README and docs
 	$(RENDER)/search_emoji --kind search $(RESULTS_PAGE)
 	for kind in uncertainty uncertainty_kinds uncertainty_conditions; do \
 	    $(RENDER)/glyphs --kind $$kind --into docs/uncertainty.md; done
-	$(RENDER)/glyphs --into docs/nir.md --recipes proxy_anchor proxy_nca soft_triple nir_proxy_anchor nir_proxy_nca nir_soft_triple
+	$(RENDER)/glyphs --into docs/nir.md --recipes $(foreach base,proxy_anchor proxy_nca soft_triple,$(base) nir_$(base) nir_$(base)_softplus nir_$(base)_exp)
 	$(RENDER)/glyphs --into docs/nivmf.md --recipes el_nivmf el_nivmf_guided nivmf el_vmf b_vmf kl_vmf nivmf_l2 cosine normalized_softmax
 	$(RENDER)/nir --into docs/nir.md --split validation
+	$(RENDER)/nir_warm_up --into docs/nir.md --split validation
 	$(BENCHMARK) plot --results docs/results/glyphs docs/results/emoji --figures docs/figures
 	$(BIN)/python -m pml_proxyext.benchmark.published docs/papers.md
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from pml_proxyext.benchmark.comparison import differences_table, paired_differences
@@ -14,11 +16,12 @@ from pml_proxyext.benchmark.results import read_results
 from pml_proxyext.benchmark.search_report import search_table
 from pml_proxyext.benchmark.summaries import summarise
 from pml_proxyext.benchmark.tables import TextTable
-from pml_proxyext.benchmark.tuning import SETTINGS_FILE, read_settings
+from pml_proxyext.benchmark.tuning import SETTINGS_FILE, read_settings, shipped_settings
+from pml_proxyext.benchmark.uncertainty_report import TABLES, uncertainty_summaries
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
-BLOCK = re.compile(r"<!-- (results|differences|search):([\w-]+) -->\n(.*?)<!-- /\1:\2 -->", re.DOTALL)
+BLOCK = re.compile(r"<!-- (results|differences|search|uncertainty\w*):([\w-]+) -->\n(.*?)<!-- /\1:\2 -->", re.DOTALL)
 BLOCKS = [
     pytest.param(kind, name, table, id=f"{page.name}-{kind}-{name}")
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -27,6 +30,8 @@ BLOCKS = [
 
 
 def rendered(kind: str, name: str) -> TextTable:
+    if kind in TABLES:
+        return TABLES[kind](uncertainty_summaries(RESULTS / name))
     records = read_results(RESULTS / name)
     if kind == "search":
         (data,) = {record["data"] for record in records}
@@ -57,20 +62,28 @@ def test_every_row_is_rendered_from_the_committed_file(kind: str, name: str, tab
         assert any(row.items() <= whole.items() for whole in committed), row
 
 
-def test_glyphs_have_three_seeds_and_the_untrained_line() -> None:
-    summaries = summarise(read_results(ROOT / "docs" / "results" / "glyphs"))
-    assert all(summary.score.count >= 3 for summary in summaries if summary.steps)
-    assert [summary.steps for summary in summaries].count(0) == 1
-
-
-@pytest.mark.parametrize(("base", "is_better"), [("proxy_anchor", True), ("proxy_nca", True), ("soft_triple", False)])
-def test_what_the_pages_say_of_nir_seed_by_seed_holds(base: str, is_better: bool) -> None:
-    scores = {
-        (record["recipe"], record["seed"]): record["metrics"]["mean_average_precision_at_r"]
-        for record in read_results(ROOT / "docs" / "results" / "glyphs")
+@pytest.mark.parametrize(("data", "seeds"), [("glyphs", 5), ("emoji", 10)])
+def test_every_method_has_all_seeds_in_one_environment_with_the_settings_of_the_search(data: str, seeds: int) -> None:
+    records = read_results(RESULTS / data)
+    settings = read_settings(RESULTS / f"search_{data}" / SETTINGS_FILE, data)
+    assert shipped_settings(data) == settings
+    assert len({str(record["environment"]) for record in records}) == 1
+    assert {name: {r["seed"] for r in records if r["recipe"] == name} for name in RECIPES} == {
+        name: set(range(seeds)) if recipe.loss else {0} for name, recipe in RECIPES.items()
     }
-    gains = [score - scores[base, seed] for (recipe, seed), score in scores.items() if recipe == f"nir_{base}"]
-    if is_better:
-        assert min(gains) > 0
-    else:
-        assert sum(gain < 0 for gain in gains) > len(gains) / 2
+    assert all(record["tuned"] == settings[record["recipe"]] for record in records if record["recipe"] != "untrained")
+
+
+@pytest.mark.parametrize(("data", "trials"), [("glyphs", 8), ("emoji", 12)])
+def test_every_method_had_the_same_number_of_trials(data: str, trials: int) -> None:
+    records = read_results(RESULTS / f"search_{data}")
+    counts = {name: sum(record["recipe"] == name for record in records) for name in RECIPES}
+    assert counts == {name: trials if recipe.loss else 1 for name, recipe in RECIPES.items()}
+    assert {(record["split"], record["seed"]) for record in records} == {("validation", 0)}
+    settings = read_settings(RESULTS / f"search_{data}" / SETTINGS_FILE, data)
+
+    def score(record: dict[str, Any]) -> float:
+        return float(np.nan_to_num(record["metrics"]["mean_average_precision_at_r"], nan=-1.0))
+
+    best = {name: max((r for r in records if r["recipe"] == name), key=score) for name in RECIPES}
+    assert settings == {name: record["overrides"] for name, record in best.items()}
