@@ -45,7 +45,8 @@ def rendered(kind: str, name: str) -> TextTable:
 
 def rows(table: str) -> list[dict[str, str]]:
     """Return the cells of each row by column: which columns there are depends on what is shown."""
-    header, _, *body = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("|")]
+    lines = [line.split("|")[1:-1] for line in table.splitlines() if line.startswith("|")]
+    header, _, *body = [[cell.strip() for cell in line] for line in lines]
     return [dict(zip(header, cells, strict=True)) for cells in body]
 
 

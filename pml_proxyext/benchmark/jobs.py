@@ -28,7 +28,8 @@ def set_threads(threads: int) -> None:
 
 
 def _begin_process(threads: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the process, not just the run that it is at
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as it is in what a shell started in the background
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the process, not just the run that it is at
     threading.Thread(target=_end_with_parent, daemon=True).start()
     set_threads(threads)
 

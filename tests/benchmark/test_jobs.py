@@ -14,10 +14,11 @@ from pml_proxyext.benchmark.run import Run
 RUNS = [Run("supcon", seed, smoke=True) for seed in range(4)]
 
 INTERRUPTED = """
-import sys
+import signal, sys
 from pathlib import Path
 from pml_proxyext.benchmark.__main__ import main
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell started in the background
     command = ["run", "--recipes", "supcon", "--seeds", "0", "1", "2", "3", "--steps", "300"]
     sys.exit(main([*command, "--jobs", sys.argv[2], "--results", sys.argv[1], "--quiet"]))
 """
