@@ -1,0 +1,19 @@
+"""Relations between losses as objects: what bounds what, under which assumptions, and where that is false."""
+
+from pml_proxyext.bounds.assumptions import Hyper, Labels
+from pml_proxyext.bounds.batch import BoundBatch
+from pml_proxyext.bounds.registry import REGISTRY, Registry
+from pml_proxyext.bounds.relation import Evaluation, Kind, Relation, Scope, Side
+
+__all__ = [
+    "REGISTRY",
+    "BoundBatch",
+    "Evaluation",
+    "Hyper",
+    "Kind",
+    "Labels",
+    "Registry",
+    "Relation",
+    "Scope",
+    "Side",
+]
