@@ -5,8 +5,10 @@ from pml_proxyext.losses.cross_entropy_dml_loss import CrossEntropyDMLLoss
 from pml_proxyext.losses.learnerwise_loss import LearnerwiseLoss
 from pml_proxyext.losses.nir_loss import NIRLoss
 from pml_proxyext.losses.nivmf_loss import NivMFLoss
+from pml_proxyext.losses.pairwise_cross_entropy_loss import PairwiseCrossEntropyLoss
 from pml_proxyext.losses.proxy_anchor_loss import ProxyAnchorLoss
 from pml_proxyext.losses.proxy_loss import ProxyLoss
+from pml_proxyext.losses.simplified_pairwise_cross_entropy_loss import SimplifiedPairwiseCrossEntropyLoss
 
 __all__ = [
     "ABELoss",
@@ -14,6 +16,8 @@ __all__ = [
     "LearnerwiseLoss",
     "NIRLoss",
     "NivMFLoss",
+    "PairwiseCrossEntropyLoss",
     "ProxyAnchorLoss",
     "ProxyLoss",
+    "SimplifiedPairwiseCrossEntropyLoss",
 ]

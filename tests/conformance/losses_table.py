@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from pytorch_metric_learning.losses import BaseMetricLossFunction, ContrastiveLoss, NormalizedSoftmaxLoss
 from pytorch_metric_learning.reducers import MeanReducer
+from torch import Tensor
 
 from pml_proxyext import losses
 
@@ -45,10 +46,24 @@ def half_width_anchor() -> losses.ProxyAnchorLoss:
     return losses.ProxyAnchorLoss(SIZES["num_classes"], SIZES["embedding_size"] // 2)
 
 
+def classifier() -> Callable[[Tensor], Tensor]:
+    head = losses.CrossEntropyDMLLoss(**SIZES)
+    head.proxies.data.normal_(generator=generator())  # always the same: the loss does not save it
+    return head.get_logits
+
+
 # Norms of tens are what the loss is made for.
 NIVMF = SIZES | {"temperature": 0.1, "norm_multiplier": 10.0}
 CLASSIFIER = SIZES | {"dropout": 0.0, "weight_init_func": lambda: torch.nn.init.normal_}
 IMPLICIT_GRADIENT = {"gradcheck": "samples have implicit derivatives, right in the mean and not for fixed draws"}
+CLASSIFIED = {
+    "num_classes": 6,
+    "fullgraph": True,
+    "exempt": {
+        "wrong_width": "the width is that of the classifier",
+        "gradcheck": "the assignments follow the embeddings and count as constants in gradients",
+    },
+}
 
 LOSSES = [
     Row(losses.ProxyAnchorLoss),
@@ -69,4 +84,7 @@ LOSSES = [
     Row(losses.ABELoss, {"num_learners": 4, "neg_margin": 2.5, "div_margin": 2.0, "div_weight": 0.5}, variant="four"),
     Row(losses.LearnerwiseLoss, {"loss": contrastive, "num_learners": 2}),
     Row(losses.LearnerwiseLoss, {"loss": half_width_anchor, "num_learners": 2}, SIZES, "proxies"),
+    Row(losses.SimplifiedPairwiseCrossEntropyLoss, {"lambda_": 0.1}, {"fullgraph": True}),
+    Row(losses.PairwiseCrossEntropyLoss, {"lambda_": 0.1}, {"fullgraph": True}),
+    Row(losses.PairwiseCrossEntropyLoss, {"lambda_": 0.5, "classifier": classifier}, CLASSIFIED, "classifier"),
 ]
