@@ -1,0 +1,158 @@
+r"""Hypothesis strategies for batches of embeddings: for the relations of this package, and for your own loss.
+
+A batch is drawn in the order labels, width, geometry, seed, hyper-parameters. Sizes and labels shrink as integers do,
+so that a counterexample comes back with few samples in few classes; the coordinates follow from the seed.
+
+Example:
+    A loss of one's own that claims to be at least zero:
+
+    >>> from hypothesis import given
+    >>> from pytorch_metric_learning.losses import TripletMarginLoss
+    >>> @given(batches("unbalanced"))
+    ... def check_nonnegative(batch):
+    ...     assert TripletMarginLoss()(batch.embeddings, batch.labels) >= 0
+    >>> check_nonnegative()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import torch
+
+try:
+    from hypothesis import strategies as st
+    from hypothesis.strategies import DrawFn, SearchStrategy
+except ImportError as error:
+    raise ImportError("this needs 'hypothesis'; install it with: pip install 'pml-proxyext[test]'") from error
+
+from pml_proxyext.bounds.assumptions import Hyper, Labels
+from pml_proxyext.bounds.batch import BoundBatch
+from pml_proxyext.bounds.relation import Relation
+from pml_proxyext.testing.geometries import GEOMETRIES
+from pml_proxyext.utils.checks import check_choice
+
+__all__ = ["LABEL_STRUCTURES", "batches", "class_counts", "hyper_parameters", "near_witness", "relation_batches"]
+
+LABEL_STRUCTURES = ("any", "balanced", "pairs", "one_class", "unbalanced")
+"""Any: at least one positive and one negative pair. One class: no negatives. Unbalanced: one class outweighs the
+rest, most of which are single samples."""
+
+_MAX_CLASSES, _MAX_PER_CLASS, _MAX_SIZE = 6, 5, 12
+
+
+def class_counts(structure: str = "any") -> SearchStrategy[list[int]]:
+    """Return a strategy for the number of samples of each class.
+
+    Args:
+        structure: one of :data:`LABEL_STRUCTURES`.
+
+    Raises:
+        ValueError: if there is no such structure.
+
+    Example:
+        >>> from hypothesis import find
+        >>> find(class_counts("balanced"), lambda counts: sum(counts) > 6)
+        [4, 4]
+    """
+    check_choice("structure", structure, LABEL_STRUCTURES)
+    several = st.integers(2, _MAX_CLASSES)
+    if structure == "one_class":
+        return st.integers(2, _MAX_PER_CLASS).map(lambda members: [members])
+    if structure == "pairs":
+        return several.map(lambda classes: [2] * classes)
+    if structure == "balanced":
+        members = st.integers(2, _MAX_PER_CLASS)
+        return st.builds(lambda classes, members: [members] * classes, several, members)
+    if structure == "unbalanced":
+        rest = st.lists(st.integers(1, 2), min_size=1, max_size=_MAX_CLASSES - 1)
+        return st.builds(lambda largest, rest: [largest, *rest], st.integers(3, 2 * _MAX_PER_CLASS), rest)
+    counts = st.lists(st.integers(1, _MAX_PER_CLASS), min_size=2, max_size=_MAX_CLASSES)
+    return counts.filter(lambda counts: max(counts) > 1)
+
+
+def hyper_parameters(hyper: Mapping[str, Hyper]) -> SearchStrategy[dict[str, float]]:
+    """Return a strategy for values of hyper-parameters in their ranges."""
+
+    def values(one: Hyper) -> SearchStrategy[float]:
+        return st.integers(int(one.low), int(one.high)) if one.is_integer else st.floats(one.low, one.high)
+
+    return st.fixed_dictionaries({name: values(one) for name, one in hyper.items()})
+
+
+@st.composite
+def batches(
+    draw: DrawFn,
+    structure: str | Iterable[str] = "any",
+    *,
+    geometry: str | Iterable[str] = tuple(GEOMETRIES),
+    hyper: Mapping[str, Hyper] | None = None,
+    spare_proxies: int = 0,
+) -> BoundBatch:
+    """Return a strategy for batches; all are float64 on the CPU.
+
+    Args:
+        structure: how many samples the classes have: one or several of :data:`LABEL_STRUCTURES`.
+        geometry: where the samples lie: one or several of the names in
+            :data:`~pml_proxyext.testing.geometries.GEOMETRIES`, by default all.
+        hyper: hyper-parameters to draw, by name.
+        spare_proxies: how many classes at most have a proxy and no sample in the batch.
+
+    Raises:
+        ValueError: if there is no such structure or geometry.
+    """
+    structures = [structure] if isinstance(structure, str) else list(structure)
+    geometries = [geometry] if isinstance(geometry, str) else list(geometry)
+    for name in geometries:
+        check_choice("geometry", name, GEOMETRIES)
+    counts = draw(st.sampled_from(structures).flatmap(class_counts))
+    num_classes = len(counts) + draw(st.integers(0, spare_proxies))
+    num_classes = max(num_classes, 2)  # a single proxy leaves nothing to choose between
+    size = draw(st.integers(2, _MAX_SIZE))
+    place = draw(st.sampled_from(geometries))
+    seed = draw(st.integers(0, 9999))
+    generator = np.random.default_rng(seed)
+    classes = np.sort(generator.permutation(num_classes)[: len(counts)])
+    labels = np.repeat(classes, counts)
+    if draw(st.booleans()):
+        labels = generator.permutation(labels)
+    embeddings, proxies = GEOMETRIES[place](generator, labels, num_classes, size)
+    return BoundBatch(
+        torch.from_numpy(embeddings),
+        torch.from_numpy(labels),
+        torch.from_numpy(proxies),
+        draw(hyper_parameters(hyper or {})),
+        origin=f"geometry={place}, seed={seed}",
+    )
+
+
+_STRUCTURES = {
+    Labels.ANY: ("any", "balanced", "unbalanced"),
+    Labels.BALANCED: ("balanced", "pairs"),
+    Labels.PAIRS: ("pairs",),
+    Labels.PROXY_ANY: LABEL_STRUCTURES,
+    Labels.PROXY_BALANCED: ("balanced", "pairs"),
+}
+
+
+def relation_batches(relation: Relation) -> SearchStrategy[BoundBatch]:
+    """Return a strategy for batches that fulfil the assumptions of a relation, with its hyper-parameters.
+
+    Where the relation is tight, some of them lie in the neighbourhood of a batch on which it is.
+    """
+    spare = 3 if relation.labels is Labels.PROXY_ANY else 0
+    anywhere = batches(_STRUCTURES[relation.labels], hyper=relation.hyper, spare_proxies=spare)
+    return st.one_of(anywhere, near_witness(relation)) if relation.is_tight else anywhere
+
+
+@st.composite
+def near_witness(draw: DrawFn, relation: Relation) -> BoundBatch:
+    """Return a strategy for the batch on which a relation is tight, with noise of 0.1 to 1e-12 added."""
+    assert relation.witness is not None
+    batch = relation.witness()
+    noise, seed = 10.0 ** -draw(st.integers(1, 12)), draw(st.integers(0, 9999))
+    generator = np.random.default_rng(seed)
+    moved = batch.embeddings + noise * torch.from_numpy(generator.standard_normal(tuple(batch.embeddings.shape)))
+    origin = f"witness with noise={noise:g}, seed={seed}"
+    return BoundBatch(moved, batch.labels, batch.proxies, batch.hyper, origin)

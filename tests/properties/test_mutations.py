@@ -1,0 +1,24 @@
+"""The tests of relations can fail: a constant that is one per cent too good is found out."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import Phase, find, settings
+
+from pml_proxyext.bounds import REGISTRY, BoundBatch, Relation
+from pml_proxyext.testing.strategies import relation_batches
+
+TIGHT = [relation for relation in REGISTRY.values() if relation.is_tight]
+SEARCH = settings(derandomize=True, deadline=None, database=None, max_examples=500, phases=[Phase.generate])
+
+
+@pytest.mark.parametrize("relation", TIGHT, ids=lambda relation: relation.id)
+def test_search_finds_a_constant_that_is_too_good(relation: Relation) -> None:
+    def is_violated(batch: BoundBatch) -> bool:
+        found = relation.evaluate(batch, mutated=True)
+        return math.isfinite(found.slack) and not found.holds
+
+    batch = find(relation_batches(relation), is_violated, settings=SEARCH)
+    assert relation.evaluate(batch).holds, "the statement itself fails where its mutation does"
