@@ -47,6 +47,9 @@ class PairLoss(BaseMetricLossFunction):
             if ref_labels is None:
                 raise ValueError("ref_labels are required together with ref_emb and labels, got None")
             check_labels(ref_labels, name="ref_labels")
+            if ref_labels is labels and ref_emb is not embeddings:
+                # One tensor object means a batch against itself to PML: it would drop the pairs (i, i), real ones here.
+                ref_labels = labels.clone()
         if len(embeddings) == 0:
             return self.zero_losses()
         return self.pair_losses(embeddings, labels, indices_tuple, ref_emb, ref_labels)

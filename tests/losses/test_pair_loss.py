@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from pytorch_metric_learning.utils import loss_and_miner_utils as lmu
 from torch import Tensor
 
 from pml_proxyext.losses.pair_loss import PairLoss
@@ -75,3 +76,20 @@ def test_repr_shows_what_is_recorded():
     loss.scale = 3
     loss.add_to_recordable_attributes(name="scale")
     assert "scale=3" in repr(loss)
+
+
+class OwnPairsLoss(PairLoss):
+    """The mean similarity of the positive pairs that PML finds."""
+
+    supports_ref_emb = True
+
+    def pair_losses(self, embeddings: Tensor, labels: Any, tuples: Any, ref_emb: Tensor, ref_labels: Any) -> Any:
+        anchors, positives, _, _ = lmu.get_all_pairs_indices(labels, ref_labels)
+        value = (embeddings @ ref_emb.T)[anchors, positives].sum()
+        return {"loss": {"losses": value, "indices": None, "reduction_type": "already_reduced"}}
+
+
+def test_pairs_of_equal_rows_survive_one_labels_tensor_for_both_views():
+    others = torch.ones(2, 2)
+    assert OwnPairsLoss()(EMBEDDINGS, LABELS, ref_emb=others, ref_labels=LABELS).item() == 3 + 3
+    assert OwnPairsLoss()(EMBEDDINGS, LABELS).item() == 0  # a batch against itself: rows are no pairs with themselves
