@@ -1,4 +1,4 @@
-"""Losses of PML as functions of a batch, with the reducers that the relations need.
+"""Losses of PML, and plain cross-entropy, as functions of a batch, with the reducers that the relations need.
 
 A relation is about a mean over anchors, pairs or triplets. Several of PML's losses average over the terms that are not
 zero by default, which is another quantity and obeys other relations; :class:`MeanReducer` is therefore set everywhere.
@@ -16,8 +16,10 @@ from pytorch_metric_learning.reducers import MeanReducer
 from torch import Tensor, nn
 
 from pml_proxyext.bounds.batch import BoundBatch
+from pml_proxyext.losses import CrossEntropyDMLLoss
+from pml_proxyext.losses.cross_entropy_dml_loss import Smoothing
 
-__all__ = ["euclidean", "nca", "normalized_softmax", "ntxent", "supcon", "with_proxies"]
+__all__ = ["cross_entropy", "euclidean", "nca", "normalized_softmax", "ntxent", "supcon", "with_proxies"]
 
 
 def euclidean() -> LpDistance:
@@ -51,6 +53,13 @@ def normalized_softmax(batch: BoundBatch) -> Tensor:
     """Return the normalized softmax loss with the proxies of the batch."""
     sizes = {"num_classes": len(batch.classifier), "embedding_size": batch.classifier.shape[1]}
     loss = losses.NormalizedSoftmaxLoss(temperature=batch["temperature"], reducer=MeanReducer(), **sizes)
+    return with_proxies(loss, batch.classifier)(batch.embeddings, batch.labels)
+
+
+def cross_entropy(batch: BoundBatch, label_smoothing: float = 0.0, smoothing: Smoothing = "boudiaf") -> Tensor:
+    """Return the mean cross-entropy of the linear classifier without bias whose rows are the proxies of the batch."""
+    num_classes, size = batch.classifier.shape
+    loss = CrossEntropyDMLLoss(num_classes, size, label_smoothing, smoothing, dropout=0.0, reducer=MeanReducer())
     return with_proxies(loss, batch.classifier)(batch.embeddings, batch.labels)
 
 
