@@ -119,7 +119,7 @@ class PairwiseCrossEntropyLoss(SimilarityMatrixLoss):
         indicators = class_indicators(labels, similarities.dtype)
         absence = absence_logits(indicators)
         assignments, change = self_consistent_assignments(
-            similarities.detach(), indicators, self.lambda_, self.max_iterations, absence
+            similarities, indicators, self.lambda_, self.max_iterations, absence
         )
         if self.collect_stats:
             self.assignment_change = change.item()

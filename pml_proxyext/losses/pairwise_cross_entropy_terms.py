@@ -96,19 +96,19 @@ def pairwise_cross_entropy(
 
 @torch.no_grad()
 def self_consistent_assignments(
-    similarities: Tensor, indicators: Tensor, lambda_: float, max_iterations: int, absence: Tensor | float = 0.0
+    similarities: Tensor, start: Tensor, lambda_: float, max_iterations: int, absence: Tensor | float = 0.0
 ) -> tuple[Tensor, Tensor]:
     r"""Return probabilities, ``(N, K)``, that are the softmax of their own logits, and by how much they are not.
 
-    The iteration starts at the one-hot labels and turns a classifier :math:`\theta` into :math:`c(\theta) / \lambda`,
-    with :math:`c` the soft means. That maximises :math:`f_2` with its convex part replaced by the tangent at
-    :math:`\theta`, so :math:`f_2` rises with each step: nothing swings, and damping would only slow it down.
+    The iteration turns the classifier :math:`\theta` of some assignments, at the start of the one-hot labels, say, into
+    :math:`c(\theta) / \lambda`, with :math:`c` the soft means. That maximises :math:`f_2` with its convex part replaced
+    by the tangent at :math:`\theta`. So :math:`f_2` never falls: nothing swings, and damping would only slow it down.
 
     Returns:
         The probabilities, and the largest change of one of them in the last step.
     """
     tolerance = torch.finfo(similarities.dtype).eps ** 0.75  # above the rounding of the softmax of large logits
-    assignments = indicators
+    assignments = start
     change = similarities.new_full((), torch.inf)
     for _ in range(max_iterations):
         updated = (similarity_logits(similarities, assignments, lambda_) + absence).softmax(1)
