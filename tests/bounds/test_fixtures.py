@@ -13,7 +13,10 @@ from pml_proxyext.bounds import REGISTRY, BoundBatch, Kind
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "bounds_relations.json").read_text())
 KINDS = {"le": Kind.AT_MOST, "eq": Kind.EQUAL, "refuted": Kind.REFUTED}
-CASES = [(name, index) for name in GOLDEN for index in range(len(GOLDEN[name]["cases"]))]
+# 29 pairs of this case coincide. The fixture's logarithms of 2 - 2 cos are of nothing but rounding errors there.
+UNREPEATABLE = {("entropy.logdist", 0)}
+ALL_CASES = {(name, index): case for name in GOLDEN for index, case in enumerate(GOLDEN[name]["cases"])}
+CASES = [key for key in ALL_CASES if key not in UNREPEATABLE]
 
 # The fixtures' names of hyper-parameters, and PML's, which the registry uses.
 NAMES = {
