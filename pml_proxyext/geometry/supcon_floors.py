@@ -21,13 +21,16 @@ from torch.nn.functional import normalize
 
 from pml_proxyext.geometry.quantities import class_counts, quantity
 from pml_proxyext.utils.checks import check_embeddings, check_integer, check_labels
+from pml_proxyext.utils.precision import log1p_exp
 
 __all__ = ["supcon_antipodal_floor", "supcon_simplex_floor", "supcon_statistics_floor", "supcon_total_floor"]
 
 
 def _log_ratio(counts: Tensor, batch_size: Tensor | float, log_repulsion: Tensor) -> Tensor:
     r"""Return :math:`\log(n - 1 + (b - n) e^{t})` for classes of n >= 2 samples."""
-    return torch.logaddexp(torch.log(counts - 1), torch.log(batch_size - counts) + log_repulsion)
+    own = torch.log(counts - 1)
+    # Not logaddexp: its second derivative is NaN where a class has no negatives and their logarithm is -inf.
+    return own + log1p_exp(torch.log(batch_size - counts) - own + log_repulsion)
 
 
 def _mean_over_anchors(counts: Tensor, log_repulsion: Tensor) -> Tensor:
