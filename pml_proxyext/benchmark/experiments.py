@@ -22,9 +22,12 @@ from pml_proxyext.benchmark.summaries import Estimate
 from pml_proxyext.benchmark.tables import TextTable, insert_table
 from pml_proxyext.benchmark.trainer import seeded
 
-__all__ = ["Experiment", "interval_text", "provenance_text"]
+__all__ = ["Experiment", "draw_seeds", "figure_of", "interval_text", "provenance_text"]
 
-_Records = Sequence[Mapping[str, Any]]
+_Records = Sequence[dict[str, Any]]
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
+_COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#D55E00", "#E69F00", "#CC79A7", "#000000")
 
 
 @dataclass(frozen=True)
@@ -54,15 +57,12 @@ class Experiment:
     def run(self, folder: Path, settings: Sequence[Mapping[str, Any]]) -> None:
         """Append a line for every setting that has none yet."""
         done = {record["key"] for record in read_results(folder)}
-        for setting in tqdm(settings, disable=None):
-            key = ", ".join(f"{name} {value}" for name, value in setting.items())
-            if key in done:
-                continue
+        for setting in tqdm([one for one in settings if _key(one) not in done], disable=None):
             start = time.process_time()
             with seeded(setting["seed"], part=0):
                 measured = self.measure(**setting)
             record = {
-                "key": key,
+                "key": _key(setting),
                 **setting,
                 "data": "digits",
                 "split": "train",
@@ -107,12 +107,41 @@ class Experiment:
         torch.set_num_threads(1)  # more are slower for networks of this size
         with tempfile.TemporaryDirectory(prefix="pml-proxyext-") as scratch:
             folder = Path(scratch) if options.smoke else options.results
+            settings = self.smoke if options.smoke else self.settings
+            folder.mkdir(parents=True, exist_ok=True)
             if not options.table:
-                folder.mkdir(parents=True, exist_ok=True)
-                self.run(folder, self.smoke if options.smoke else self.settings)
-            self.show(read_results(folder), options.into, options.figures)
+                self.run(folder, settings)
+            records = {record["key"]: record for record in read_results(folder)}
+            missing = sum(_key(setting) not in records for setting in settings)
+            if missing:
+                parser.error(
+                    f"{missing} of {len(settings)} runs have no result in {folder}: leave out --table to do them"
+                )
+            self.show([records[_key(setting)] for setting in settings], options.into, options.figures)
         if options.smoke:
             print("A trial of a few steps: only that it ran means something.")
+
+
+def _key(setting: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in setting.items())
+
+
+def figure_of(title: str, panels: Sequence[str]) -> tuple[Figure, list[Any]]:
+    """Return a figure with a row of axes, one for each of the titles ``panels``."""
+    figure = Figure(figsize=(4.2 * len(panels), 4.2), dpi=120, layout="constrained")
+    figure.suptitle(title, x=0.01, horizontalalignment="left", fontsize="medium")
+    axes = list(np.ravel(figure.subplots(1, len(panels), squeeze=False)))
+    for one, name in zip(axes, panels, strict=True):
+        one.set_title(name, fontsize="medium")
+        one.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def draw_seeds(axes: Any, x: Sequence[float], runs: Sequence[Sequence[float]], label: str, colour: int) -> None:
+    """Draw the mean over runs, one run per seed, as a line, and from the lowest to the highest run as a band."""
+    values = np.asarray(runs, dtype=np.float64)
+    axes.plot(x, values.mean(axis=0), color=_COLOURS[colour], label=label)
+    axes.fill_between(x, values.min(axis=0), values.max(axis=0), color=_COLOURS[colour], alpha=0.2, linewidth=0)
 
 
 def interval_text(values: Sequence[float], digits: int = 0, factor: float = 1.0) -> str:
