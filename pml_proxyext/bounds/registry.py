@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from pml_proxyext.bounds.families import FAMILIES
 from pml_proxyext.bounds.relation import Relation
-from pml_proxyext.utils.checks import check_choice
 
 __all__ = ["REGISTRY", "Registry"]
 
@@ -52,7 +52,9 @@ class Registry(Mapping[str, Relation]):
         """
         for pattern in patterns:
             if not any(fnmatchcase(name, pattern) for name in self):
-                check_choice("relation", pattern, self._relations)
+                near = get_close_matches(pattern, self, n=3)  # all ids would fill a screen
+                hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+                raise ValueError(f"relation must be an id or a pattern that fits one, got {pattern!r}{hint}")
         fits = [name for name in self if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)]
         return [self._relations[name] for name in fits]
 

@@ -8,14 +8,21 @@ import torch
 from pytorch_metric_learning.losses import BaseMetricLossFunction
 from pytorch_metric_learning.losses import ProxyAnchorLoss as PMLProxyAnchorLoss
 from pytorch_metric_learning.losses import ProxyNCALoss as PMLProxyNCALoss
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import normalize
 
 from pml_proxyext.losses.proxy_loss import ProxyLoss
 from pml_proxyext.utils.precision import upcast
 
-__all__ = ["class_proxies", "full_precision_loss", "own_proxies", "similarity_logits"]
+__all__ = [
+    "class_proxies",
+    "full_precision_loss",
+    "own_proxies",
+    "proxies_per_class",
+    "similarity_logits",
+    "stored_proxies",
+]
 
 # Where losses keep their proxies, and whether these are columns there.
 _IS_TRANSPOSED = {"proxies": False, "W": True, "fc": True}
@@ -32,19 +39,32 @@ def class_proxies(loss: BaseMetricLossFunction, num_classes: int, embedding_size
         >>> class_proxies(SoftTripleLoss(5, 8, centers_per_class=3), num_classes=5, embedding_size=8).shape
         torch.Size([5, 3, 8])
     """
-    found = [name for name in _IS_TRANSPOSED if getattr(getattr(loss, name, None), "ndim", 0) == 2]
-    if not found:
+    rows = stored_proxies(loss)
+    if rows is None:
         places = ", ".join(f".{name}" for name in _IS_TRANSPOSED)
         raise ValueError(f"proxy_loss must keep its proxies in a matrix {places}, got {type(loss).__name__}")
-    matrix: Tensor = getattr(loss, found[0])
-    rows = matrix.t() if _IS_TRANSPOSED[found[0]] else matrix
-    per_class = getattr(loss, "centers_per_class", getattr(loss, "sub_centers", 1))
+    per_class = proxies_per_class(loss)
     if rows.shape != (num_classes * per_class, embedding_size):
         raise ValueError(
             f"proxy_loss must have num_classes={num_classes} times {per_class} proxies of "
             f"embedding_size={embedding_size}, got {rows.shape[0]} of size {rows.shape[1]} in {type(loss).__name__}"
         )
     return rows.unflatten(0, (num_classes, per_class))
+
+
+def stored_proxies(loss: nn.Module) -> Tensor | None:
+    """Return the matrix ``(all proxies, embedding_size)`` in which a loss keeps its proxies, if it has one."""
+    for name, is_transposed in _IS_TRANSPOSED.items():
+        matrix = getattr(loss, name, None)
+        if isinstance(matrix, Tensor) and matrix.ndim == 2:
+            return matrix.t() if is_transposed else matrix
+    return None
+
+
+def proxies_per_class(loss: nn.Module) -> int:
+    """Return how many rows of :func:`stored_proxies` belong to one class."""
+    per_class: int = getattr(loss, "centers_per_class", getattr(loss, "sub_centers", 1))
+    return per_class
 
 
 def own_proxies(proxies: Tensor, directions: Tensor, labels: Tensor) -> Tensor:
