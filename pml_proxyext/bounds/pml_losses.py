@@ -32,7 +32,7 @@ def supcon(batch: BoundBatch, **arguments: Any) -> Tensor:
     arguments = {"temperature": batch["temperature"], "reducer": MeanReducer(), **arguments}
     mean_over_all: Tensor = losses.SupConLoss(**arguments)(batch.embeddings, batch.labels)
     # MeanReducer counts the anchors without a positive, with zeros.
-    return mean_over_all * (len(batch) / batch.same.any(1).sum())
+    return mean_over_all * (len(batch) / int(batch.same.any(1).sum()))
 
 
 def ntxent(batch: BoundBatch, indices_tuple: Any = None) -> Tensor:

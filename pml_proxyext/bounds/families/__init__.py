@@ -1,10 +1,38 @@
 """The relations, one file per family."""
 
-from pml_proxyext.bounds.families import cross_entropy, infonce, tightness
+from pml_proxyext.bounds.families import (
+    classifier_floors,
+    contrastive,
+    cross_entropy,
+    infonce,
+    kernels,
+    lifted,
+    margin_softmax,
+    mutual_information,
+    npairs,
+    ntxent,
+    pairs,
+    proxies,
+    proxy_anchor,
+    simplex,
+    tightness,
+    triplets,
+    uniformity,
+)
 
 __all__ = ["FAMILIES"]
 
 FAMILIES = {
     "Cross-entropy and pairwise losses": cross_entropy.RELATIONS + tightness.RELATIONS,
-    "InfoNCE, supervised contrastive loss and their ceilings": infonce.RELATIONS,
+    "InfoNCE, supervised contrastive loss and their ceilings": (
+        infonce.RELATIONS + ntxent.RELATIONS + npairs.RELATIONS + uniformity.RELATIONS
+    ),
+    "Triplet, contrastive, margin, lifted structure and circle losses": (
+        triplets.RELATIONS + contrastive.RELATIONS + pairs.RELATIONS + lifted.RELATIONS
+    ),
+    "Losses with proxies": proxies.RELATIONS + proxy_anchor.RELATIONS,
+    "Softmax with margins": margin_softmax.RELATIONS,
+    "Kernels and distributions": kernels.RELATIONS,
+    "Mutual information and entropy": mutual_information.RELATIONS,
+    "Supervised contrastive loss and the simplex": classifier_floors.RELATIONS + simplex.RELATIONS,
 }
