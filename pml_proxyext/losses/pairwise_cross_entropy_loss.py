@@ -66,16 +66,23 @@ class PairwiseCrossEntropyLoss(SimilarityMatrixLoss):
         **assignment_change**: the largest change of a probability in the last step; if it is not tiny,
         ``max_iterations`` are too few.
 
-    Relations:
-        With :math:`\theta` the classifier, without bias, CE its cross-entropy, and :math:`\theta^{(1)}` and
-        :math:`\theta^{(2)}` the hard means (those under the labels) and the soft means over :math:`\lambda`:
+    Recommendations:
+        Self-consistent assignments know the labels only by where they start, and may leave them: if all embeddings
+        share a large mean, all can end in one class. Trained with them, networks did worse than untrained ones in the
+        benchmark of this package. ``max_iterations=1``, the softmax of the hard means, stays nearer to the labels.
 
-        - :math:`\mathrm{CE} - \mathrm{PCE} \le \frac\lambda2 \big(|\theta - \theta^{(1)}|^2 - |\theta -
-          \theta^{(2)}|^2\big)`, which is negative at :math:`\theta = \theta^{(1)}`;
-        - at a self-consistent classifier, :math:`\theta = \theta^{(2)}`, CE is :math:`\mathrm{PCE} + \frac\lambda2
-          |\theta - \theta^{(1)}|^2`, so there and only there is the paper's bound certain;
-        - there, too, the gradient is that through :math:`p`, as :math:`p` is stationary;
-        - ``max_iterations=0`` gives :class:`~pml_proxyext.losses.SimplifiedPairwiseCrossEntropyLoss`.
+    Relations:
+        With :math:`\theta` a classifier, without bias, whose softmax is :math:`p`, CE its cross-entropy, and
+        :math:`\theta^{(1)}` and :math:`\theta^{(2)}` the hard means (those under the labels) and the soft means over
+        :math:`\lambda`:
+
+        - :math:`\mathrm{CE}(\theta) - \mathrm{PCE} \le \frac\lambda2 \big(|\theta - \theta^{(1)}|^2 - |\theta -
+          \theta^{(2)}|^2\big)`, which is negative at :math:`\theta = \theta^{(1)}`: there the paper's bound fails;
+        - :math:`\mathrm{CE}(\theta^{(2)}) = \mathrm{PCE} + \frac\lambda2 |\theta^{(2)} - \theta^{(1)}|^2`, so
+          cross-entropy does bound it at the classifier of its own soft means. A self-consistent one is
+          :math:`\theta = \theta^{(2)}`, and :math:`p` is stationary there, so nothing is lost by holding it constant;
+        - ``max_iterations=0`` gives :class:`~pml_proxyext.losses.SimplifiedPairwiseCrossEntropyLoss`, and the value
+          never falls as they grow.
 
     Departs from the paper or the release:
         the formula follows from the paper's derivation; its text was not at hand, and the authors' code has no such

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,16 @@ def test_labels_in_place_of_soft_assignments_make_it_the_simplified_loss(seed, l
     _, columns = labels.unique(return_inverse=True)
     certain = PairwiseCrossEntropyLoss(lambda_, lambda rows: 1e6 * one_hot(columns).double())
     torch.testing.assert_close(certain(embeddings, columns), simplified)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=SEEDS, lambda_=LAMBDAS, mean=st.sampled_from([0.0, 2.0]))
+def test_more_steps_never_lower_it(seed, lambda_, mean):
+    embeddings, labels = batch(seed=seed)
+    losses = [PairwiseCrossEntropyLoss(lambda_, max_iterations=n) for n in (0, 1, 2, 3, 5, 8, 100)]
+    values = [loss(embeddings + mean, labels).item() for loss in losses]
+    assert all(after >= before - 1e-9 * (1 + abs(before)) for before, after in pairwise(values))
+    assert values[0] >= 0
 
 
 @settings(max_examples=30, deadline=None)

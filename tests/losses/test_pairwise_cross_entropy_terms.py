@@ -106,11 +106,13 @@ def test_cross_entropy_less_its_pairwise_form_is_what_the_means_miss(seed, lambd
 
 @settings(max_examples=60, deadline=None)
 @given(seed=SEEDS, lambda_=LAMBDAS, rows=st.integers(1, 12))
-def test_tightness_is_least_at_the_hard_means_and_bounds_the_gap_to_cross_entropy(seed, lambda_, rows):
+def test_how_far_cross_entropy_is_from_its_pairwise_form_at_any_classifier_and_at_both_means(seed, lambda_, rows):
     case = drawn(seed, lambda_, rows)
     assert case.tightness(case.theta) - case.tightness(case.hard) == close(case.half_square(case.theta, case.hard))
     room = case.half_square(case.theta, case.hard) - case.half_square(case.theta, case.soft)
     assert case.ce - case.pce <= room + 1e-9 * (1 + abs(room))
+    at_soft = terms.classifier_cross_entropy(case.z, case.y, case.soft).item()
+    assert at_soft - case.pce == pytest.approx(case.half_square(case.soft, case.hard), rel=1e-8, abs=1e-8)
     at_hard = Case(case.z, case.y, case.hard, lambda_)
     assert at_hard.ce <= at_hard.pce + 1e-9 * (1 + abs(at_hard.pce))
 
