@@ -2,6 +2,8 @@
 
 from pml_proxyext.losses.abe_loss import ABELoss
 from pml_proxyext.losses.cross_entropy_dml_loss import CrossEntropyDMLLoss
+from pml_proxyext.losses.cross_modal_samples import CrossModalSamples
+from pml_proxyext.losses.crossclr_loss import CrossCLRLoss
 from pml_proxyext.losses.learnerwise_loss import LearnerwiseLoss
 from pml_proxyext.losses.nir_loss import NIRLoss
 from pml_proxyext.losses.nivmf_loss import NivMFLoss
@@ -12,7 +14,9 @@ from pml_proxyext.losses.simplified_pairwise_cross_entropy_loss import Simplifie
 
 __all__ = [
     "ABELoss",
+    "CrossCLRLoss",
     "CrossEntropyDMLLoss",
+    "CrossModalSamples",
     "LearnerwiseLoss",
     "NIRLoss",
     "NivMFLoss",

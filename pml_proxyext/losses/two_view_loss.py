@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from pml_proxyext.losses.pair_loss import PairLoss
+from pml_proxyext.utils.checks import check_rows
 
 __all__ = ["TwoViewLoss"]
 
@@ -29,11 +30,7 @@ class TwoViewLoss(PairLoss):
     ) -> dict[str, dict[str, Any]]:
         if ref_emb is embeddings:
             raise ValueError("ref_emb must be the second view, whose row i belongs to row i of embeddings, got none")
-        if len(ref_emb) != len(embeddings):
-            raise ValueError(
-                f"ref_emb must have one row for each row of embeddings, got shapes {tuple(ref_emb.shape)} "
-                f"and {tuple(embeddings.shape)}"
-            )
+        check_rows(ref_emb, embeddings, "ref_emb")
         if ref_labels is None:
             ref_labels = labels
         return super().compute_loss(embeddings, labels, indices_tuple, ref_emb, ref_labels)

@@ -12,7 +12,15 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["check_choice", "check_embeddings", "check_integer", "check_labels", "check_number", "import_optional"]
+__all__ = [
+    "check_choice",
+    "check_embeddings",
+    "check_integer",
+    "check_labels",
+    "check_number",
+    "check_rows",
+    "import_optional",
+]
 
 _Choice = TypeVar("_Choice", bound=str)
 
@@ -93,6 +101,23 @@ def check_labels(labels: Tensor, num_classes: int | None = None, name: str = "la
                 f"map class ids to 0..{num_classes - 1} first"
             )
     return labels.long()
+
+
+def check_rows(tensor: Tensor, other: Tensor, name: str, other_name: str = "embeddings") -> Tensor:
+    """Return ``tensor`` if it has as many rows as ``other``, or raise ValueError.
+
+    Example:
+        >>> check_rows(torch.zeros(3, 2), torch.zeros(4, 5), "ref_emb")
+        Traceback (most recent call last):
+        ...
+        ValueError: ref_emb must have one row for each row of embeddings, got shapes (3, 2) and (4, 5)
+    """
+    if len(tensor) != len(other):
+        raise ValueError(
+            f"{name} must have one row for each row of {other_name}, got shapes {tuple(tensor.shape)} "
+            f"and {tuple(other.shape)}"
+        )
+    return tensor
 
 
 def import_optional(module: str, extra: str) -> ModuleType:

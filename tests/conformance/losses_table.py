@@ -64,6 +64,10 @@ CLASSIFIED = {
         "gradcheck": "the assignments follow the embeddings and count as constants in gradients",
     },
 }
+OPTIONAL_LABELS = {"missing_labels": "labels are optional: without them all rows differ"}
+CROSSCLR_SCORES = {"gradcheck": "weights and pruning follow the detached embeddings and count as constants"}
+UNSCORED = {"weighting": "none", "prune_threshold": None}
+CROSSCLR_RELEASED = UNSCORED | {"weight_on": "logit", "self_logit": "one"}
 
 LOSSES = [
     Row(losses.ProxyAnchorLoss),
@@ -87,4 +91,7 @@ LOSSES = [
     Row(losses.SimplifiedPairwiseCrossEntropyLoss, {"lambda_": 0.1}, {"fullgraph": True}),
     Row(losses.PairwiseCrossEntropyLoss, {"lambda_": 0.1}, {"fullgraph": True}),
     Row(losses.PairwiseCrossEntropyLoss, {"lambda_": 0.5, "classifier": classifier}, CLASSIFIED, "classifier"),
+    Row(losses.CrossCLRLoss, {}, {"fullgraph": True, "exempt": OPTIONAL_LABELS | CROSSCLR_SCORES}),
+    Row(losses.CrossCLRLoss, UNSCORED, {"fullgraph": True, "exempt": OPTIONAL_LABELS}, "unscored"),
+    Row(losses.CrossCLRLoss, CROSSCLR_RELEASED, {"fullgraph": True, "exempt": OPTIONAL_LABELS}, "released"),
 ]
