@@ -38,10 +38,11 @@ class SupConMinimum:
 
     @property
     def gap(self) -> float:
-        """How far the minimum can be from the true one: below 1e-10 as a rule, for a hundred classes too."""
+        """How far the minimum can be from the true one: below 1e-9 in all that was measured, up to 128 classes."""
         return float(self.minimum - self.lower_bound)
 
 
+@torch.enable_grad()  # the search needs slopes, also where the caller wants none
 def supcon_batch_minimum(counts: Sequence[int] | Tensor, temperature: float | Tensor) -> SupConMinimum:
     r"""Return the smallest supervised contrastive loss of a batch with the given class counts, certified.
 
