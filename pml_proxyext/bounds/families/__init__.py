@@ -11,10 +11,15 @@ from pml_proxyext.bounds.families import (
     mutual_information,
     npairs,
     ntxent,
+    own_abe,
+    own_losses,
+    own_nir,
+    own_nivmf,
     pairs,
     proxies,
     proxy_anchor,
     simplex,
+    supcon_minima,
     tightness,
     triplets,
     uniformity,
@@ -34,5 +39,8 @@ FAMILIES = {
     "Softmax with margins": margin_softmax.RELATIONS,
     "Kernels and distributions": kernels.RELATIONS,
     "Mutual information and entropy": mutual_information.RELATIONS,
-    "Supervised contrastive loss and the simplex": classifier_floors.RELATIONS + simplex.RELATIONS,
+    "Supervised contrastive loss and the simplex": (
+        classifier_floors.RELATIONS + simplex.RELATIONS + supcon_minima.RELATIONS
+    ),
+    "This package's own losses": (own_losses.RELATIONS + own_nivmf.RELATIONS + own_nir.RELATIONS + own_abe.RELATIONS),
 }
