@@ -135,8 +135,8 @@ RELATIONS = (
         statement=r"\sum_{l = 2}^b l K \Big(\!\tbinom{n}{l}\!\Big) \Big(\!\tbinom{n (K - 1)}{b - l}\!\Big) "
         r"\log\Big(l - 1 + (b - l)\, e^{-\frac{K}{(K - 1) \tau}}\Big) \le \sum_B \sum_{i \in B} L_i",
         source=f"{GRAF} (number from memory, re-derived), in the form of the authors' notebook",
-        proof="graf.sc_stats for each batch; Jensen over the batches with l samples of a class, which meet the pairs of "
-        "different classes equally often; then as graf.sc_simplex_le_stats",
+        proof="graf.sc_stats for each batch; Jensen over the batches with l samples of a class, which meet all pairs "
+        "of different classes equally often; then as graf.sc_simplex_le_stats",
         labels=Labels.BALANCED,
         lhs=Side("simplex floor of SupCon over all batches", total_floor),
         rhs=Side("SupCon summed over all batches", total),
