@@ -54,7 +54,7 @@ def _loose_and_torn_class() -> BoundBatch:
 
     The many short distances of the first class lower the mean of the contrastive loss, but make no active triplet.
     """
-    angles = torch.tensor([-0.001, 0.0, 0.001, 0.2, torch.pi, torch.pi])
+    angles = torch.tensor([-0.001, 0.0, 0.001, 0.2, torch.pi, torch.pi], dtype=torch.float64)
     places = torch.stack([angles.cos(), angles.sin()], dim=1)
     labels = torch.tensor([0, 0, 0, 1, 1, 1])
     return BoundBatch(places, labels, hyper={"pos_margin": 0.0, "neg_margin": 0.1}, origin="witness")
