@@ -13,7 +13,7 @@ from torch.nn.functional import normalize, one_hot
 
 from pml_proxyext.utils.checks import check_integer, check_number
 
-__all__ = ["Digits", "balanced_batches", "class_mean_accuracy", "digits", "flip_labels", "perceptron"]
+__all__ = ["Digits", "balanced_batches", "digits", "flip_labels", "nearest_class_mean", "perceptron"]
 
 _SIZE, _GREYS = 1797, 16
 
@@ -85,14 +85,17 @@ def flip_labels(labels: Tensor, share: float, num_classes: int, generator: torch
     return flipped % num_classes
 
 
-def class_mean_accuracy(embeddings: Tensor, labels: Tensor, queries: Tensor, query_labels: Tensor) -> float:
-    """Return the share of queries whose cosine is largest with the mean direction of their own class.
+def nearest_class_mean(embeddings: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
+    """Return, for each query, the class whose mean direction has the largest cosine with it.
 
     Args:
         embeddings: ``(N, D)``, from which the class means are made, each embedding at length 1.
         labels: ``(N,)`` of these, with every class in [0, C).
         queries: ``(M, D)``; may be ``embeddings`` themselves.
-        query_labels: ``(M,)``.
+
+    Example:
+        >>> nearest_class_mean(torch.eye(2), torch.tensor([0, 1]), torch.tensor([[1.0, 2.0]]))
+        tensor([1])
     """
     means = one_hot(labels).to(embeddings).T @ normalize(embeddings)
-    return float((queries @ normalize(means).T).argmax(dim=1).eq(query_labels).float().mean())
+    return (queries @ normalize(means).T).argmax(dim=1)

@@ -56,7 +56,7 @@ class Experiment:
 
     def run(self, folder: Path, settings: Sequence[Mapping[str, Any]]) -> None:
         """Append a line for every setting that has none yet."""
-        done = {record["key"] for record in read_results(folder)}
+        done = _lines(folder)
         for setting in tqdm([one for one in settings if _key(one) not in done], disable=None):
             start = time.process_time()
             with seeded(setting["seed"], part=0):
@@ -108,18 +108,21 @@ class Experiment:
         with tempfile.TemporaryDirectory(prefix="pml-proxyext-") as scratch:
             folder = Path(scratch) if options.smoke else options.results
             settings = self.smoke if options.smoke else self.settings
-            folder.mkdir(parents=True, exist_ok=True)
             if not options.table:
                 self.run(folder, settings)
-            records = {record["key"]: record for record in read_results(folder)}
+            records = _lines(folder)
             missing = sum(_key(setting) not in records for setting in settings)
             if missing:
                 parser.error(
-                    f"{missing} of {len(settings)} runs have no result in {folder}: leave out --table to do them"
+                    f"{missing} of {len(settings)} runs have no line in {folder}: leave out --table to do them"
                 )
             self.show([records[_key(setting)] for setting in settings], options.into, options.figures)
         if options.smoke:
             print("A trial of a few steps: only that it ran means something.")
+
+
+def _lines(folder: Path) -> dict[str, dict[str, Any]]:
+    return {record["key"]: record for record in read_results(folder)} if folder.is_dir() else {}
 
 
 def _key(setting: Mapping[str, Any]) -> str:
