@@ -19,6 +19,7 @@ from pml_proxyext.bounds.families import (
     proxies,
     proxy_anchor,
     simplex,
+    smooth_ap,
     supcon_minima,
     tightness,
     triplets,
@@ -35,6 +36,7 @@ FAMILIES = {
     "Triplet, contrastive, margin, lifted structure and circle losses": (
         triplets.RELATIONS + contrastive.RELATIONS + pairs.RELATIONS + lifted.RELATIONS
     ),
+    "Average precision": smooth_ap.RELATIONS,
     "Losses with proxies": proxies.RELATIONS + proxy_anchor.RELATIONS,
     "Softmax with margins": margin_softmax.RELATIONS,
     "Kernels and distributions": kernels.RELATIONS,
