@@ -35,6 +35,7 @@ bench: $(READY)  ## speed and memory against honest baselines
 
 RENDER := $(BENCHMARK) table --results docs/results
 RESULTS_PAGE := --into docs/results.md
+EXPERIMENT := --table --into docs/theory_experiments.md --figures docs/figures --results docs/results
 tables: $(READY)  ## render the committed results into README and docs
 	$(RENDER)/glyphs --into README.md docs/results.md
 	$(RENDER)/glyphs --kind differences $(RESULTS_PAGE)
@@ -50,6 +51,9 @@ tables: $(READY)  ## render the committed results into README and docs
 	$(RENDER)/nir_warm_up --into docs/nir.md --split validation
 	$(BENCHMARK) plot --results docs/results/glyphs docs/results/emoji --figures docs/figures
 	$(BIN)/python -m pml_proxyext.benchmark.published docs/papers.md
+	$(BIN)/python examples/collapse_to_the_simplex.py $(EXPERIMENT)/collapse
+	$(BIN)/python examples/label_noise.py $(EXPERIMENT)/label_noise
+	$(BIN)/python examples/slack_of_cross_entropy.py $(EXPERIMENT)/cross_entropy_slack
 
 clean:
-	rm -rf $(VENV) build dist docs/_build docs/api *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist docs/_build docs/api docs/bounds *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -3,6 +3,7 @@
 from pml_proxyext.bounds.assumptions import Hyper, Labels
 from pml_proxyext.bounds.batch import BoundBatch
 from pml_proxyext.bounds.checking import CheckReport, Finding, Verdict, check
+from pml_proxyext.bounds.lattice import Lattice
 from pml_proxyext.bounds.monitor import Reading, SlackMonitor
 from pml_proxyext.bounds.registry import REGISTRY, Registry
 from pml_proxyext.bounds.relation import Evaluation, Kind, Relation, Scope, Side
@@ -16,6 +17,7 @@ __all__ = [
     "Hyper",
     "Kind",
     "Labels",
+    "Lattice",
     "Reading",
     "Registry",
     "Relation",
