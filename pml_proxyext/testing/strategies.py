@@ -33,7 +33,15 @@ from pml_proxyext.bounds.relation import Relation
 from pml_proxyext.testing.geometries import GEOMETRIES
 from pml_proxyext.utils.checks import check_choice
 
-__all__ = ["LABEL_STRUCTURES", "batches", "class_counts", "hyper_parameters", "near_witness", "relation_batches"]
+__all__ = [
+    "LABEL_STRUCTURES",
+    "admissible_batches",
+    "batches",
+    "class_counts",
+    "hyper_parameters",
+    "near_witness",
+    "relation_batches",
+]
 
 LABEL_STRUCTURES = ("any", "balanced", "pairs", "one_class", "unbalanced")
 """Any: at least one positive and one negative pair. One class: no negatives. Unbalanced: one class outweighs the
@@ -136,13 +144,15 @@ _STRUCTURES = {
 }
 
 
-def relation_batches(relation: Relation) -> SearchStrategy[BoundBatch]:
-    """Return a strategy for batches that fulfil the assumptions of a relation, with its hyper-parameters.
-
-    Where the relation is tight, some of them lie in the neighbourhood of a batch on which it is.
-    """
+def admissible_batches(relation: Relation) -> SearchStrategy[BoundBatch]:
+    """Return a strategy for batches that fulfil the assumptions of a relation, with its hyper-parameters."""
     spare = 3 if relation.labels is Labels.PROXY_ANY else 0
-    anywhere = batches(_STRUCTURES[relation.labels], hyper=relation.hyper, spare_proxies=spare)
+    return batches(_STRUCTURES[relation.labels], hyper=relation.hyper, spare_proxies=spare)
+
+
+def relation_batches(relation: Relation) -> SearchStrategy[BoundBatch]:
+    """Return a strategy for admissible batches, some of them near one on which the relation is tight, if it is."""
+    anywhere = admissible_batches(relation)
     return st.one_of(anywhere, near_witness(relation)) if relation.is_tight else anywhere
 
 

@@ -8,10 +8,22 @@ import pytest
 from hypothesis import Phase, find, settings
 
 from pml_proxyext.bounds import REGISTRY, BoundBatch, Relation
-from pml_proxyext.testing.strategies import relation_batches
+from pml_proxyext.testing.strategies import admissible_batches, relation_batches
 
 TIGHT = [relation for relation in REGISTRY.values() if relation.is_tight]
 SEARCH = settings(derandomize=True, deadline=None, database=None, max_examples=500, phases=[Phase.generate])
+
+# Tight where chance does not get: a simplex of single samples, learners at the corners of a triangle, the classifier
+# that fits the batch, all cosines at the margin.
+NEEDS_THE_WITNESS = {
+    "abe.divergence_floor",
+    "binomial.le_hinges_log",
+    "boudiaf.f1",
+    "entropy.logdist",
+    "proxyanchor.nca_ge_cosface",
+    "proxyanchor.hi",
+    "unif.simplex_floor",
+}
 
 
 @pytest.mark.parametrize("relation", TIGHT, ids=lambda relation: relation.id)
@@ -20,5 +32,6 @@ def test_search_finds_a_constant_that_is_too_good(relation: Relation) -> None:
         found = relation.evaluate(batch, mutated=True)
         return math.isfinite(found.slack) and not found.holds
 
-    batch = find(relation_batches(relation), is_violated, settings=SEARCH)
+    search = relation_batches if relation.id in NEEDS_THE_WITNESS else admissible_batches
+    batch = find(search(relation), is_violated, settings=SEARCH)
     assert relation.evaluate(batch).holds, "the statement itself fails where its mutation does"
