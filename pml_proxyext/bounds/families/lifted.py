@@ -74,10 +74,10 @@ RELATIONS = (
         proof="log-sum-exp is at most the maximum plus the log of the count; tight where all distances are equal",
         labels=Labels.BALANCED,
         lhs=GENERALIZED,
-        rhs=Side("batch-hard triplet", _plus_log_counts, "+ log|P||N|"),
+        rhs=Side("batch-hard triplet", _plus_log_counts, "+ logs of counts"),
         hyper=WITH_MARGIN,
         witness=lambda: BoundBatch(torch.eye(4), torch.tensor([0, 0, 1, 1]), hyper={"margin": 1.0}, origin="witness"),
-        constant="log|P||N|",
+        constant="the logs of the counts",
         mutated=lambda batch: (_generalized(batch), _plus_log_counts(batch, 0.99)),
     ),
     Relation(

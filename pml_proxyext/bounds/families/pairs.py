@@ -164,7 +164,7 @@ RELATIONS = (
         proof="log-sum-exp is at most the maximum plus the log of the count, and softplus at most the hinge plus log 2",
         labels=Labels.BALANCED,
         lhs=CIRCLE_LOSS,
-        rhs=Side("hinge of the hardest weighted pairs", _hardest_weighted_plus_log2, "+ log 2|P||N|"),
+        rhs=Side("hinge of the hardest weighted pairs", _hardest_weighted_plus_log2, "+ log 2 + log of the count"),
         hyper=CIRCLE,
     ),
     Relation(
@@ -175,10 +175,10 @@ RELATIONS = (
         proof="the loss of an anchor is log(1 + a sum over |P||N| pairs); tight where every pair has weight 0",
         labels=Labels.BALANCED,
         lhs=CIRCLE_LOSS,
-        rhs=Side("hinge of the hardest weighted pairs", _hardest_weighted_plus_log, "+ log(1 + |P||N|)"),
+        rhs=Side("hinge of the hardest weighted pairs", _hardest_weighted_plus_log, "+ log(1 + count)"),
         hyper=CIRCLE,
         witness=lambda: _at_equal_cosines(0.5, m=0.5),
-        constant="log(1 + |P||N|)",
+        constant="log(1 + count)",
         mutated=lambda batch: (_circle(batch), _hardest_weighted_plus_log(batch, 0.99)),
     ),
     Relation(
