@@ -2,7 +2,6 @@
 
 from pml_proxyext.losses.abe_loss import ABELoss
 from pml_proxyext.losses.cross_entropy_dml_loss import CrossEntropyDMLLoss
-from pml_proxyext.losses.cross_modal_samples import CrossModalSamples
 from pml_proxyext.losses.crossclr_loss import CrossCLRLoss
 from pml_proxyext.losses.learnerwise_loss import LearnerwiseLoss
 from pml_proxyext.losses.nir_loss import NIRLoss
@@ -16,7 +15,6 @@ __all__ = [
     "ABELoss",
     "CrossCLRLoss",
     "CrossEntropyDMLLoss",
-    "CrossModalSamples",
     "LearnerwiseLoss",
     "NIRLoss",
     "NivMFLoss",

@@ -2,7 +2,8 @@
 
 from pml_proxyext.wrappers.capability import supports_ref_emb
 from pml_proxyext.wrappers.cross_batch_memory import CrossBatchMemory
+from pml_proxyext.wrappers.cross_modal_memory import CrossModalMemory
 from pml_proxyext.wrappers.distributed_loss_wrapper import DistributedLossWrapper
 from pml_proxyext.wrappers.self_supervised_loss import SelfSupervisedLoss
 
-__all__ = ["CrossBatchMemory", "DistributedLossWrapper", "SelfSupervisedLoss", "supports_ref_emb"]
+__all__ = ["CrossBatchMemory", "CrossModalMemory", "DistributedLossWrapper", "SelfSupervisedLoss", "supports_ref_emb"]

@@ -8,7 +8,10 @@ import torch
 import torch.distributed as dist
 from pytorch_metric_learning.losses import CrossBatchMemory
 from pytorch_metric_learning.utils import distributed as pml_distributed
-from torch import Tensor
+from torch import Tensor, nn
+
+from pml_proxyext.losses.two_view_loss import TwoViewLoss
+from pml_proxyext.wrappers.cross_modal_memory import CrossModalMemory
 
 __all__ = ["DistributedLossWrapper"]
 
@@ -68,12 +71,17 @@ class DistributedLossWrapper(pml_distributed.DistributedLossWrapper):
       one process, whether the wrapper stands inside ``DistributedDataParallel`` (a mean of equal gradients) or not.
 
     Args:
-        loss: any PML loss, or a ``CrossBatchMemory``.
+        loss: any PML loss, a ``CrossBatchMemory``, or a ``CrossModalMemory``.
         efficient: compare only a process's own rows with those of all (the loss must support ``ref_emb``). The value
             is then that of the own rows, and other processes' use of the own rows as references has no gradient.
 
     Shapes:
-        as the loss, with the same number of rows on every process.
+        as the loss, with the same number of rows on every process. Keywords of the loss that are not PML's, as the raw
+        features of ``CrossCLRLoss``, must be tensors with one row for each embedding, and are gathered, too.
+
+    Raises:
+        ValueError: for ``efficient=True`` with a loss on two views, whose rows would no longer be partners, and with a
+            memory.
 
     Departs from PML:
         PML multiplies the loss by :math:`W`: the value grows with the number of processes, and the gradients of the
@@ -90,6 +98,16 @@ class DistributedLossWrapper(pml_distributed.DistributedLossWrapper):
         torch.Size([])
     """
 
+    def __init__(self, loss: nn.Module, efficient: bool = False) -> None:
+        if efficient and isinstance(loss, TwoViewLoss | CrossModalMemory):
+            raise ValueError(
+                f"efficient=True is not supported for loss={type(loss).__name__}, which pairs two views row by row: "
+                "a process's own rows would meet the second views of all"
+            )
+        # PML admits by class what it is given; a memory of ours is called as a loss is.
+        super().__init__(loss.loss if isinstance(loss, CrossModalMemory) else loss, efficient=efficient)
+        self.loss = loss
+
     def forward(
         self,
         embeddings: Tensor,
@@ -98,16 +116,20 @@ class DistributedLossWrapper(pml_distributed.DistributedLossWrapper):
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
         enqueue_mask: Tensor | None = None,
+        **row_tensors: Tensor | None,
     ) -> Tensor:
         world_size = _world()[1]
         if self.efficient and world_size > 1:
+            if row_tensors:
+                raise ValueError(f"efficient=True is not supported together with {', '.join(row_tensors)}")
             scaled = [None if t is None else _ScaleGradient.apply(t, world_size) for t in (embeddings, ref_emb)]
             return super().forward(scaled[0], labels, indices_tuple, scaled[1], ref_labels) / world_size
         indices_tuple = _in_rank_order(indices_tuple, len(embeddings))
         labels, ref_labels = (None if t is None else t.to(embeddings.device) for t in (labels, ref_labels))
         batch = (_gather(embeddings), _gather(labels), indices_tuple)
+        gathered = {name: _gather(tensor) for name, tensor in row_tensors.items()}
         if not isinstance(self.loss, CrossBatchMemory):
-            return self.loss(*batch, _gather(ref_emb), _gather(ref_labels))
+            return self.loss(*batch, _gather(ref_emb), _gather(ref_labels), **gathered)
         if ref_emb is not None or ref_labels is not None:
             raise ValueError("ref_emb and ref_labels are not supported for CrossBatchMemory, which brings its own")
-        return self.loss(*batch, _gather(enqueue_mask))
+        return self.loss(*batch, _gather(enqueue_mask), **gathered)

@@ -11,6 +11,7 @@ from pml_proxyext.utils.checks import (
     check_integer,
     check_labels,
     check_number,
+    check_rows,
     import_optional,
 )
 
@@ -100,6 +101,15 @@ def test_check_labels_accepts_every_integer_type(dtype):
 def test_check_labels_refuses(labels, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         check_labels(torch.tensor(labels), 5)
+
+
+def test_check_rows_counts_rows_only():
+    rows = torch.zeros(4, 2)
+    assert check_rows(rows, torch.zeros(4, 7, 3), "input_emb") is rows
+    with pytest.raises(
+        ValueError, match=r"^input_emb must have one row for each row of pool, got .*\(4, 2\) and \(2, 4\)$"
+    ):
+        check_rows(rows, rows.T, "input_emb", "pool")
 
 
 def test_check_labels_compiles_without_graph_breaks():

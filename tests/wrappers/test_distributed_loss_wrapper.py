@@ -13,10 +13,10 @@ from pytorch_metric_learning.utils import distributed as pml_distributed
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pml_proxyext.losses import ProxyAnchorLoss
+from pml_proxyext.losses import CrossCLRLoss, ProxyAnchorLoss
 from pml_proxyext.testing.processes import run_processes
 from pml_proxyext.testing.subject import seeded
-from pml_proxyext.wrappers import CrossBatchMemory, DistributedLossWrapper
+from pml_proxyext.wrappers import CrossBatchMemory, CrossModalMemory, DistributedLossWrapper
 
 LABELS = torch.arange(12) % 6
 EMBEDDINGS, OTHERS = torch.randn(2, 12, 8, generator=torch.Generator().manual_seed(0))
@@ -156,3 +156,52 @@ def test_memory_refuses_a_second_set() -> None:
 def test_group_of_one_process_is_the_loss() -> None:
     (value,) = run_processes(lambda rank: DistributedLossWrapper(proxy_loss())(EMBEDDINGS, LABELS), world_size=1)
     torch.testing.assert_close(value, proxy_loss()(EMBEDDINGS, LABELS))
+
+
+def two_views(rows: slice) -> dict[str, Tensor]:
+    """Return the rest of the arguments; every id is in both halves of the batch."""
+    inputs = torch.rand(2, 12, 5, generator=torch.Generator().manual_seed(2))
+    rows_of = {
+        "labels": LABELS,
+        "ref_emb": OTHERS,
+        "ref_labels": LABELS,
+        "input_emb": inputs[0],
+        "ref_input_emb": inputs[1],
+    }
+    return {name: tensor[rows] for name, tensor in rows_of.items()}
+
+
+@pytest.mark.parametrize("with_memory", [False, True])
+def test_raw_features_of_two_views_are_gathered_too(with_memory: bool) -> None:
+    def build() -> nn.Module:
+        loss = CrossCLRLoss(temperature=0.2, weight_scale=0.5)
+        return CrossModalMemory(loss, 8, 5, 5, memory_size=20) if with_memory else loss
+
+    def steps(loss: nn.Module, rows: slice) -> tuple[list[Tensor], Tensor, Tensor]:
+        embeddings = EMBEDDINGS[rows].clone().requires_grad_()
+        arguments = two_views(rows)
+        arguments["ref_emb"] = arguments["ref_emb"].clone().requires_grad_()
+        values = [loss(embeddings, **arguments), loss(embeddings.flip(1), **arguments)]
+        sum(values).backward()
+        return [value.detach() for value in values], embeddings.grad, arguments["ref_emb"].grad
+
+    expected, *gradients = steps(build(), slice(0, 12))
+    for rank, outcome in enumerate(run_processes(lambda rank: steps(DistributedLossWrapper(build()), half(rank)))):
+        torch.testing.assert_close(outcome[0], expected)
+        for found, gradient in zip(outcome[1:], gradients, strict=True):
+            torch.testing.assert_close(found / 2, gradient[half(rank)])  # DDP's mean over two processes halves it
+
+
+def test_efficient_refuses_losses_that_pair_rows_and_keywords_that_are_not_pmls() -> None:
+    memory = CrossModalMemory(CrossCLRLoss(), 8, 5, 5)
+    for loss in (CrossCLRLoss(), memory):
+        with pytest.raises(ValueError, match=f"efficient=True is not supported for loss={type(loss).__name__}"):
+            DistributedLossWrapper(loss, efficient=True)
+
+    def step(rank: int) -> str:
+        loss = DistributedLossWrapper(pml_losses.SupConLoss(), efficient=True)
+        with pytest.raises(ValueError, match="not supported") as raised:
+            loss(EMBEDDINGS[half(rank)], LABELS[half(rank)], input_emb=EMBEDDINGS[half(rank)])
+        return str(raised.value)
+
+    assert run_processes(step)[0] == "efficient=True is not supported together with input_emb"
