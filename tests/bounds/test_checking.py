@@ -135,6 +135,19 @@ def test_nothing_around_an_evaluation_notices_it(name):
     assert (evaluation.lhs, evaluation.rhs) == pytest.approx((expected.lhs, expected.rhs), nan_ok=True, rel=1e-12)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0, 1e200])
+def test_no_embedding_breaks_a_relation(value):
+    """A training that goes wrong must not be ended by what watches it."""
+    embeddings = torch.randn(8, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    embeddings[0] = value
+    batch = BoundBatch(embeddings, torch.arange(8) % 4, torch.randn(4, 6, generator=torch.Generator().manual_seed(2)))
+    report = check(batch, "*")
+    assert len(report.findings) == len(REGISTRY)
+    assert all(finding.verdict is not Verdict.NOT_APPLICABLE for finding in report.findings)
+    if math.isnan(value):
+        assert len(report.not_finite) > len(REGISTRY) / 2
+
+
 def test_witnesses_of_refuted_claims_fail_and_the_rest_hold():
     for relation in REGISTRY.values():
         if relation.witness is not None:

@@ -67,7 +67,7 @@ def _zero(batch: BoundBatch) -> Tensor:
 def _gaussians(batch: BoundBatch) -> tuple[Vectors, Vectors]:
     """Return the means and variances of p and q; the variances are drawn with a seed that the batch determines."""
     total = batch.embeddings.detach().cpu().numpy().sum()  # torch adds in another order and may round across an integer
-    seed = int(abs(total) * 1e6) % 2**31
+    seed = int(abs(np.nan_to_num(total, posinf=0.0, neginf=0.0)) * 1e6) % 2**31
     draws = np.random.default_rng(seed).standard_normal((2, batch.embeddings.shape[1]))
     variances = torch.from_numpy(np.exp(batch["spread"] * draws)).to(batch.embeddings)
     return (batch.embeddings[0], batch.embeddings[-1]), (variances[0], variances[1])
@@ -84,7 +84,8 @@ def _gaussian_bhattacharyya(batch: BoundBatch) -> Tensor:
 
 
 def _gaussian_kl(batch: BoundBatch) -> Tensor:
-    p, q = (Independent(Normal(mean, variance.sqrt()), 1) for mean, variance in zip(*_gaussians(batch), strict=True))
+    parameters = zip(*_gaussians(batch), strict=True)  # not validated: NaN is to be seen in the value
+    p, q = (Independent(Normal(mean, var.sqrt(), validate_args=False), 1) for mean, var in parameters)
     return kl_divergence(p, q)
 
 
