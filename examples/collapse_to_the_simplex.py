@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from statistics import mean
 from typing import Any
 
 import torch
@@ -132,7 +133,7 @@ def table(records: Sequence[dict[str, Any]]) -> TextTable:
         rows.append(
             [
                 recipe,
-                interval_text(column["floor"], 4),
+                f"{mean(column['floor']):.4f}",
                 *(interval_text(column[n], 2, 1e3) for n in ("slack", "gram_distance", "within_class_variance")),
                 f"{there} of {len(metrics)}",
                 interval_text(column["test_accuracy"], 1, 100),

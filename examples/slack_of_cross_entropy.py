@@ -99,7 +99,8 @@ def draw(records: Sequence[dict[str, Any]]) -> Figure:
         axes.axhline(0, color="0.6", linewidth=0.8)
         axes.set_xscale("symlog", linthresh=1)
         axes.set_yscale("symlog", linthresh=0.1)
-        axes.set_xlabel("iterations")
+        axes.set(xlabel="iterations", xlim=(0, None))
+    panels[2].set_ylim(0, None)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     return figure
 
