@@ -22,7 +22,7 @@ from pml_proxyext.bounds.families.simplex import (
     simplex,
 )
 from pml_proxyext.bounds.relation import Relation, Scope, Side
-from pml_proxyext.geometry import supcon_batch_minimum, supcon_total_floor
+from pml_proxyext.geometry import SupConMinimum, supcon_batch_minimum, supcon_total_floor
 
 __all__ = ["RELATIONS"]
 
@@ -33,14 +33,19 @@ TOTAL_CLASSES, TOTAL_PER_CLASS, TOTAL_BATCH = 3, 2, 4
 """Of the data set in graf.sc_total: 126 multisets."""
 
 
-def batch_minimum(batch: BoundBatch) -> Tensor:
-    """Return the certified lower bound of the loss, which agrees with the minimum that was found to 1e-9."""
-    return _batch_minimum(tuple(batch.counts.tolist()), batch["temperature"])
+def certified_minimum(batch: BoundBatch) -> Tensor:
+    """Return what is certainly no more than the minimum; for a left-hand side."""
+    return _minimum(tuple(batch.counts.tolist()), batch["temperature"]).lower_bound
+
+
+def found_minimum(batch: BoundBatch) -> Tensor:
+    """Return the least loss that was found, which is certainly no less than the minimum; for a right-hand side."""
+    return _minimum(tuple(batch.counts.tolist()), batch["temperature"]).minimum
 
 
 @lru_cache(maxsize=1024)
-def _batch_minimum(counts: tuple[int, ...], temperature: float) -> Tensor:
-    return supcon_batch_minimum(counts, temperature).lower_bound
+def _minimum(counts: tuple[int, ...], temperature: float) -> SupConMinimum:
+    return supcon_batch_minimum(counts, temperature)
 
 
 def total(batch: BoundBatch) -> Tensor:
@@ -83,7 +88,7 @@ def optimum() -> BoundBatch:
     return witnesses.collapsed(vectors * values.clamp_min(0).sqrt(), counts, temperature=1.0)
 
 
-MINIMUM = Side("exact minimum of SupCon", batch_minimum)
+MINIMUM = Side("exact minimum of SupCon", certified_minimum)
 
 GRAM_VALUE = r"\min_{A \succeq 0,\, A_{yy} = 1} \sum_y \tfrac{n_y}{|I|} \log\Big(n_y - 1 + " + (
     r"\sum_{k \ne y} n_k e^{(A_{yk} - 1) / \tau}\Big)"
@@ -123,11 +128,11 @@ RELATIONS = (
         proof="graf.sc_universal at the minimum",
         labels=Labels.ANY,
         lhs=ANTIPODAL,
-        rhs=MINIMUM,
+        rhs=Side("exact minimum of SupCon", found_minimum),
         hyper=AT_SEARCHED_TEMPERATURE,
         witness=poles,
         constant="2",
-        mutated=lambda batch: (antipodal_floor(batch, factor=0.99), batch_minimum(batch)),
+        mutated=lambda batch: (antipodal_floor(batch, factor=0.99), found_minimum(batch)),
     ),
     Relation(
         id="graf.sc_total",
