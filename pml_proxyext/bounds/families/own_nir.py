@@ -66,6 +66,11 @@ def _one_class(**hyper: float) -> BoundBatch:
     return BoundBatch(torch.eye(3)[[0, 0]], torch.tensor([0, 0]), torch.eye(3)[:2], hyper, "witness")
 
 
+def _unlikely() -> BoundBatch:
+    """Return a sample that the flow stretches to a latent of norm 60: softplus is the identity there."""
+    return BoundBatch(-torch.eye(3)[:1], torch.tensor([0]), torch.eye(3)[1:], {"gain": 3.0}, "witness")
+
+
 SOFTPLUS = Side("NIR, softplus", lambda batch: nir(batch, "softplus"))
 
 RELATIONS = (
@@ -119,6 +124,7 @@ RELATIONS = (
         rhs=SOFTPLUS,
         hyper={"gain": GAIN},
         assumptions=A_FLOW,
+        witness=_unlikely,
     ),
     Relation(
         id="nir.volume_floor",

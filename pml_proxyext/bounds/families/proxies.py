@@ -9,7 +9,7 @@ from pytorch_metric_learning.losses import ProxyNCALoss, SoftTripleLoss, SubCent
 from pytorch_metric_learning.reducers import MeanReducer
 from pytorch_metric_learning.utils import loss_and_miner_utils as lmu
 from torch import Tensor
-from torch.nn.functional import normalize, relu, softplus
+from torch.nn.functional import normalize, relu
 
 from pml_proxyext.bounds import witnesses
 from pml_proxyext.bounds.assumptions import Hyper, Labels
@@ -18,6 +18,7 @@ from pml_proxyext.bounds.families.hyper import MARGIN
 from pml_proxyext.bounds.families.margin_softmax import cosface
 from pml_proxyext.bounds.pml_losses import euclidean, normalized_softmax, with_proxies
 from pml_proxyext.bounds.relation import Kind, Relation, Side
+from pml_proxyext.utils.precision import log1p_exp
 
 __all__ = ["RELATIONS", "proxy_nca"]
 
@@ -47,7 +48,7 @@ def _softplus_of_paper(batch: BoundBatch) -> Tensor:
     squared = 2 - 2 * batch.cosine_logits
     is_own = batch.one_hot.bool()
     others = (-batch["scale"] * squared).masked_fill(is_own, -math.inf).logsumexp(1)
-    return softplus(batch["scale"] * squared[is_own] + others).mean()
+    return log1p_exp(batch["scale"] * squared[is_own] + others).mean()
 
 
 def _representatives(batch: BoundBatch) -> Tensor:
