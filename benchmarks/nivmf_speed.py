@@ -7,20 +7,16 @@ the case once after a warm-up on a tiny batch.
 
 from __future__ import annotations
 
-import multiprocessing
-import time
-from collections.abc import Callable
-from pathlib import Path
-
 import torch
 from pytorch_metric_learning.losses import ProxyAnchorLoss as PMLProxyAnchorLoss
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy, normalize
 
+from benchmarks import measuring
+from benchmarks.measuring import Step, measure
 from pml_proxyext.losses import NivMFLoss
 from pml_proxyext.losses.nivmf_released import released_log_normalizer, released_vmf_samples
 
-Step = Callable[[], None]
 N_SAMPLES, TEMPERATURE, CONCENTRATION = 5, 0.01, 10.0
 
 
@@ -82,41 +78,6 @@ def make(method: str, batch: int, num_classes: int, dim: int) -> Step:
     return step
 
 
-def peak_growth(arguments: tuple[str, int, int, int]) -> float:
-    """Run one case in this fresh process and return the growth of its peak resident size in MB (Linux)."""
-    torch.set_num_threads(1)
-    make(arguments[0], 2, 10, arguments[3])()
-    step = make(*arguments)
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far, the parent's included
-    before = resident_kilobytes("VmRSS")
-    step()
-    return (resident_kilobytes("VmHWM") - before) / 1024
-
-
-def resident_kilobytes(field: str) -> int:
-    """Return the resident size of this process now (VmRSS) or at its peak (VmHWM)."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split(f"{field}:")[1].split()[0])
-
-
-def measure(shape: tuple[int, int, int], methods: list[str], repeats: int) -> dict[str, dict[str, float]]:
-    steps = {method: make(method, *shape) for method in methods}
-    seconds = {method: float("inf") for method in methods}
-    for repeat in range(repeats + 1):
-        for method, step in steps.items():
-            start = time.perf_counter()
-            step()
-            if repeat:  # the first round warms up
-                seconds[method] = min(seconds[method], time.perf_counter() - start)
-    result = {}
-    context = multiprocessing.get_context("spawn")
-    for method in methods:
-        with context.Pool(1) as pool:
-            megabytes = pool.map(peak_growth, [(method, *shape)])[0]
-        result[method] = {"milliseconds": round(1000 * seconds[method], 2), "megabytes": round(megabytes, 1)}
-    return result
-
-
 OURS = ["el_nivmf", "el_nivmf_released", "el_nivmf_closed_form"]
 CASES: dict[str, tuple[tuple[int, int, int], list[str]]] = {
     "112 x 100 x 128": ((112, 100, 128), ["loop", *OURS]),
@@ -127,16 +88,11 @@ CASES: dict[str, tuple[tuple[int, int, int], list[str]]] = {
 
 def run(repeats: int = 7) -> dict[str, dict[str, dict[str, float]]]:
     """Return milliseconds and megabytes by case (batch x classes x dimensions) and method; the baseline comes first."""
-    return {title: measure(shape, methods, repeats) for title, (shape, methods) in CASES.items()}
+    return {
+        title: measure(make, methods, shape, (2, 10, shape[2]), repeats) for title, (shape, methods) in CASES.items()
+    }
 
 
 def markdown(cases: dict[str, dict[str, dict[str, float]]]) -> str:
     """Return the table of the documentation."""
-    lines = ["| batch x classes x D | method | ms | MB | time | memory |", "|---|---|---|---|---|---|"]
-    for title, methods in cases.items():
-        baseline = next(iter(methods.values()))
-        for method, figures in methods.items():
-            ratios = [f"x{figures[key] / max(baseline[key], 0.1):.3g}" for key in ("milliseconds", "megabytes")]
-            cells = [title, f"`{method}`", f"{figures['milliseconds']:.1f}", f"{figures['megabytes']:.0f}", *ratios]
-            lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    return measuring.markdown(cases, "batch x classes x D")
