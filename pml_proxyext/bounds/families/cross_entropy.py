@@ -71,7 +71,7 @@ RELATIONS = (
         proof="a log-sum-exp is at least log K plus the mean of its arguments; the quadratic in theta that is left has "
         "its minimum at the hard means minus their mean",
         labels=Labels.PROXY_ANY,
-        lhs=Side("pairwise floor", means.pairwise_floor),
+        lhs=Side("pairwise floor of cross-entropy", means.pairwise_floor),
         rhs=Side(
             "cross-entropy",
             lambda batch: cross_entropy(batch) + batch["lambda_"] / 2 * batch.classifier.square().sum(),
@@ -131,9 +131,11 @@ RELATIONS = (
         source=f"{PROPOSITION}, in the one case in which it is exact; derived",
         proof="boudiaf.pce_identity, where the contrasts cancel",
         labels=Labels.PROXY_ANY,
-        lhs=Side("cross-entropy at its soft means", lambda batch: cross_entropy(means.self_consistent(batch))),
+        lhs=Side(
+            "cross-entropy of a self-consistent classifier", lambda batch: cross_entropy(means.self_consistent(batch))
+        ),
         rhs=Side(
-            "PCE at its soft means",
+            "PCE of a self-consistent classifier",
             lambda batch: means.pce(moved := means.self_consistent(batch)) + means.distance_to_hard_means(moved),
             "+ lambda/2 times the squared distance to the hard means",
         ),
@@ -149,8 +151,10 @@ RELATIONS = (
         source=f"{PROPOSITION}, with the premise that it needs; derived",
         proof="drop the square from boudiaf.pce_selfconsistent; equality where soft and hard means are one",
         labels=Labels.PROXY_ANY,
-        lhs=Side("PCE at its soft means", lambda batch: means.pce(means.self_consistent(batch))),
-        rhs=Side("cross-entropy at its soft means", lambda batch: cross_entropy(means.self_consistent(batch))),
+        lhs=Side("PCE of a self-consistent classifier", lambda batch: means.pce(means.self_consistent(batch))),
+        rhs=Side(
+            "cross-entropy of a self-consistent classifier", lambda batch: cross_entropy(means.self_consistent(batch))
+        ),
         hyper=AT_LAMBDA,
         witness=one_place,
     ),
@@ -187,7 +191,7 @@ RELATIONS = (
         source="ours",
         proof="boudiaf.spce_l2 at the hard means, with boudiaf.spce_hard_means",
         labels=Labels.ANY,
-        lhs=Side("pairwise floor over the classes of the batch", means.spce_floor),
+        lhs=Side("pairwise floor of SPCE", means.spce_floor),
         rhs=Side(
             "SPCE",
             lambda batch: means.spce(batch) + means.spce_penalty(batch),
