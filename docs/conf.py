@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pml_proxyext
+from pml_proxyext.bounds.pages import write_pages
 
 project = "pml_proxyext"
 author = project_copyright = "The pml_proxyext developers"
@@ -18,7 +19,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinxcontrib.bibtex",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "bounds/_*"]  # the latter are included in docs/bounds.md
 html_theme = "furo"
 html_title = f"pml_proxyext {release}"
 
@@ -64,6 +65,12 @@ def write_room_pages(app: Any) -> None:
             page.write_text(text)
 
 
+def write_bounds_pages(app: Any) -> None:
+    """Write the pages of the relations between losses, and the figure of their lattice, from the registry."""
+    write_pages(Path(app.srcdir) / "bounds")
+
+
 def setup(app: Any) -> None:
-    """Register the hook above."""
+    """Register the hooks above."""
     app.connect("builder-inited", write_room_pages)
+    app.connect("builder-inited", write_bounds_pages)

@@ -23,15 +23,12 @@ __all__ = ["Reading", "SlackMonitor"]
 
 
 class Reading(NamedTuple):
-    """A relation at one step of a training.
-
-    Attributes:
-        step: number of the step, from 0 on; the trainer's global iteration in PML's trainers.
-        evaluation: both sides, and their slack.
-    """
+    """A relation at one step of a training."""
 
     step: int
+    """From 0 on; the trainer's global iteration in PML's trainers."""
     evaluation: Evaluation
+    """Both sides, and their slack."""
 
 
 class SlackMonitor:
