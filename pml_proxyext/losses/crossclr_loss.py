@@ -194,7 +194,8 @@ class CrossCLRLoss(TwoViewLoss):
         not_inter = not_inter & ~torch.eye(len(inter), dtype=torch.bool, device=inter.device)
         denominator = [inter.masked_fill(not_inter, -math.inf)]
         if self.intra_modality:
-            scores_in_pool = self._connectivity(pool.inputs, pool.inputs, is_filled)
+            is_batch = pool.inputs is anchors.inputs
+            scores_in_pool = scores if is_batch else self._connectivity(pool.inputs, pool.inputs, is_filled)
             pruned = influential(scores_in_pool, self.prune_threshold, self.score, is_filled)
             intra = self._weighted(self._logits(anchors.embeddings, pool.embeddings))
             denominator.append(intra.masked_fill(not_intra | pruned, -math.inf))

@@ -38,7 +38,7 @@ def connectivity(
         tensor([0.6667, 0.3333, 0.6667])
     """
     rows = normalize(upcast(features))
-    others = rows if pool is None else normalize(upcast(pool).to(rows))
+    others = rows if pool is None or pool is features else normalize(upcast(pool).to(rows))
     if is_filled is not None:
         others = torch.where(is_filled[:, None], others, 0.0)
     count = len(others) if is_filled is None else is_filled.sum()
