@@ -61,6 +61,9 @@ def test_forms_of_the_likelihood(built: list[NIRLoss], gain: float) -> None:
     )
     nll = likelihoods(built[0], batch)
     mean = sum(nll) / 5
+    # Without weights the flow only permutes, and half of the squared norm of a unit vector remains.
+    assert (max(nll) - min(nll) < 1e-12) == (gain == 0)
+    assert (mean == pytest.approx(0.5)) == (gain == 0)
     assert soft.lhs == pytest.approx(math.log1p(math.exp(mean / 4)), rel=1e-10)
     assert soft.rhs == pytest.approx(sum(math.log1p(math.exp(value / 4)) for value in nll) / 5, rel=1e-10)
     assert exp.lhs == pytest.approx(tangent_exp(mean), rel=1e-9)
