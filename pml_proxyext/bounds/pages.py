@@ -22,6 +22,7 @@ _NEEDS = {
     Labels.PROXY_BALANCED: "every proxy's class equally often in the batch",
 }
 _MARKUP = r"([\\`*_\[\]<>$#{}~^])"
+_MARK = "% Written from the registry of relations.\n\n"
 _SYMBOLS = {Kind.AT_MOST: "at most", Kind.EQUAL: "equal", Kind.REFUTED: "**refuted**"}
 
 
@@ -30,7 +31,7 @@ def write_pages(folder: Path) -> list[Path]:
 
     There is one page for each family, ``relations.md`` with a table of all, and two tables to include elsewhere:
     ``_families.md`` and ``_refuted.md``. A file that would not change is left alone, so that a build of the
-    documentation can reuse what it knows of it.
+    documentation can reuse what it knows of it; pages that were written for a family which is no more are removed.
 
     Args:
         folder: where to write; made if it is not there.
@@ -41,10 +42,13 @@ def write_pages(folder: Path) -> list[Path]:
     texts["_families.md"] = _table(("family", "relations", "tight", "refuted"), _family_rows(slugs))
     texts["_refuted.md"] = _table(("claim", "left side", "right side", "why it fails"), _refuted_rows())
     folder.mkdir(parents=True, exist_ok=True)
+    for old in set(folder.glob("*.md")) - {folder / name for name in texts}:
+        if old.read_text().startswith(_MARK):  # of a family that has another name now
+            old.unlink()
     for name, text in texts.items():
         path = folder / name
-        if not path.exists() or path.read_text() != text:
-            path.write_text(text)
+        if not path.exists() or path.read_text() != _MARK + text:
+            path.write_text(_MARK + text)
     Lattice(MAIN_FIGURE).plot(folder / "lattice.svg")
     return [folder / name for name in (*texts, "lattice.svg")]
 

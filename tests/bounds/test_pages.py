@@ -28,6 +28,10 @@ def families(folder):
     return [path.read_text() for path in folder.glob("*.md") if path.name[0] != "_" and path.stem != "relations"]
 
 
+def table_rows(path):
+    return [line for line in path.read_text().splitlines() if line.startswith("|")][2:]
+
+
 def test_every_relation_has_a_section_and_a_row(folder):
     sections = "\n".join(families(folder))
     overview = (folder / "relations.md").read_text()
@@ -54,7 +58,7 @@ def test_pages_of_families_are_in_the_contents(folder):
 
 
 def test_counterexamples_are_computed(folder):
-    rows = (folder / "_refuted.md").read_text().splitlines()[2:]
+    rows = table_rows(folder / "_refuted.md")
     refuted = [relation for relation in REGISTRY.values() if relation.kind is Kind.REFUTED]
     assert len(rows) == len(refuted)
     for row, relation in zip(rows, refuted, strict=True):
@@ -65,7 +69,7 @@ def test_counterexamples_are_computed(folder):
 
 
 def test_families_are_counted(folder):
-    rows = [row.split("|")[2:5] for row in (folder / "_families.md").read_text().splitlines()[2:]]
+    rows = [row.split("|")[2:5] for row in table_rows(folder / "_families.md")]
     numbers = [[int(cell) for cell in row] for row in rows]
     assert numbers[-1] == [sum(column) for column in zip(*numbers[:-1], strict=True)]
     assert numbers[-1][0] == len(REGISTRY)
@@ -75,10 +79,14 @@ def test_unchanged_pages_keep_their_time(folder):
     page = folder / "relations.md"
     other = folder / "_families.md"
     other.write_text("old")
+    (folder / "gone.md").write_text(page.read_text())  # as of a family that has been renamed
+    (folder / "notes.md").write_text("not ours to remove")
     before = page.stat().st_mtime_ns
     write_pages(folder)
     assert page.stat().st_mtime_ns == before
     assert other.read_text() != "old"
+    assert not (folder / "gone.md").exists()
+    (folder / "notes.md").unlink()
 
 
 def test_words_are_not_markup():
