@@ -3,9 +3,11 @@
 from pml_proxyext.losses.abe_loss import ABELoss
 from pml_proxyext.losses.cross_entropy_dml_loss import CrossEntropyDMLLoss
 from pml_proxyext.losses.crossclr_loss import CrossCLRLoss
+from pml_proxyext.losses.hard_neg_ntxent_loss import HardNegNTXentLoss
 from pml_proxyext.losses.learnerwise_loss import LearnerwiseLoss
 from pml_proxyext.losses.nir_loss import NIRLoss
 from pml_proxyext.losses.nivmf_loss import NivMFLoss
+from pml_proxyext.losses.pairsupcon_loss import PairSupConLoss
 from pml_proxyext.losses.pairwise_cross_entropy_loss import PairwiseCrossEntropyLoss
 from pml_proxyext.losses.proxy_anchor_loss import ProxyAnchorLoss
 from pml_proxyext.losses.proxy_loss import ProxyLoss
@@ -15,9 +17,11 @@ __all__ = [
     "ABELoss",
     "CrossCLRLoss",
     "CrossEntropyDMLLoss",
+    "HardNegNTXentLoss",
     "LearnerwiseLoss",
     "NIRLoss",
     "NivMFLoss",
+    "PairSupConLoss",
     "PairwiseCrossEntropyLoss",
     "ProxyAnchorLoss",
     "ProxyLoss",
