@@ -81,6 +81,17 @@ _ALL = [
         lr_multipliers={"proxies": 1.0, "bias": 1.0},
         compared_with="normalized_softmax",
     ),
+    *(
+        Recipe(name, title, _ours(loss, lambda_=0.1), images_per_class=4, compared_with="cross_entropy")
+        for name, title, loss in (
+            ("pairwise_cross_entropy", "Pairwise cross-entropy", "PairwiseCrossEntropyLoss"),
+            (
+                "simplified_pairwise_cross_entropy",
+                "Simplified pairwise cross-entropy",
+                "SimplifiedPairwiseCrossEntropyLoss",
+            ),
+        )
+    ),
     *_nir("proxy_anchor", "Proxy Anchor", _PROXY_ANCHOR, _PROXIES),
     *_nir("proxy_nca", "ProxyNCA", _PROXY_NCA, _PROXIES),
     *_nir("soft_triple", "SoftTriple", _SOFT_TRIPLE, {"fc": 33.0}),

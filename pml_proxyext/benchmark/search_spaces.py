@@ -54,6 +54,7 @@ class Choice:
 _NETWORK = {"lr": LogUniform(5e-4, 1e-2)}
 _PAIRS: dict[str, Dimension] = {**_NETWORK, "images_per_class": Choice((2, 4, 8))}
 _PROXIES: dict[str, Dimension] = {**_NETWORK, "images_per_class": Choice((1, 2, 4))}
+_FEATURE_NORM: dict[str, Dimension] = {"regime.feature_norm": Choice((False, True))}
 
 
 def _proxies(parameter: str = "proxies", **own: Dimension) -> dict[str, Dimension]:
@@ -91,8 +92,10 @@ _SPACES: dict[str, Mapping[str, Dimension]] = {
         "lr_multipliers.proxies": LogUniform(0.1, 100.0),
         "label_smoothing": Uniform(0.0, 0.3),
         "dropout": Uniform(0.0, 0.6),
-        "regime.feature_norm": Choice((False, True)),
+        **_FEATURE_NORM,
     },
+    "pairwise_cross_entropy": {**_PAIRS, "lambda_": LogUniform(0.01, 1.0), **_FEATURE_NORM},
+    "simplified_pairwise_cross_entropy": {**_PAIRS, "lambda_": LogUniform(0.01, 1.0), **_FEATURE_NORM},
     "el_nivmf": _distributions(0.5, 32.0),
     "el_nivmf_guided": _distributions(0.5, 32.0, guidance_weight=LogUniform(0.1, 5.0)),
     "nivmf": _distributions(0.5, 32.0),

@@ -22,7 +22,8 @@ def test_recipes_cover_the_losses_to_compare():
         "ArcFaceLoss",
     }
     losses = {recipe.loss.path.rsplit(".", 1)[1] for recipe in SHIPPED.values() if recipe.loss}
-    assert losses == pml | {"ProxyAnchorLoss", "NIRLoss", "NivMFLoss", "CrossEntropyDMLLoss"}
+    pairwise = {"PairwiseCrossEntropyLoss", "SimplifiedPairwiseCrossEntropyLoss"}
+    assert losses == pml | pairwise | {"ProxyAnchorLoss", "NIRLoss", "NivMFLoss", "CrossEntropyDMLLoss"}
     similarities = {recipe.loss.options.get("similarity") for recipe in SHIPPED.values() if recipe.loss}
     assert similarities - {None} == {"el_nivmf", "nivmf", "el_vmf", "b_vmf", "kl_vmf", "l2", "cosine"}
     assert all(recipe.name == name for name, recipe in SHIPPED.items())
