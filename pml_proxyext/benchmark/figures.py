@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, SymmetricalLogLocator
 from sklearn.manifold import TSNE
 
 from pml_proxyext.benchmark.comparison import Difference
@@ -111,7 +111,11 @@ def draw_differences(differences: Sequence[Difference]) -> Figure:
     columns = [(100 * change.mean, 100 * change.low, 100 * change.high) for change in changes]
     axes.axvline(0, color="black", linewidth=1)
     _dots(axes, *zip(*columns, strict=True))
-    axes.set_xlabel("difference of MAP@R (points)")
+    # One method that fails would squeeze the others, whose differences are fractions of a point, into one line.
+    axes.set_xscale("symlog", linthresh=1)
+    axes.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1, subs=(1, 3)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("difference of MAP@R (points, log beyond 1)")
     return figure
 
 

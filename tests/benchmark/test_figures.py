@@ -123,6 +123,17 @@ def test_draw_differences_shows_gains_in_points():
     np.testing.assert_allclose(intervals, [[100 * change.low, 100 * change.high]])
 
 
+def test_draw_differences_leaves_small_ones_room_beside_a_failure():
+    records = [record("anchor", seed, 0.7) for seed in range(2)]
+    records += [record("fails", seed, 0.3 + seed / 100) for seed in range(2)]
+    records += [record("gains", seed, 0.702 + seed / 1000) for seed in range(2)]
+    differences = paired_differences(summarise(records), {"fails": "anchor", "gains": "anchor"})
+    (axes,) = draw_differences(differences).axes
+    assert axes.get_xlim()[0] < -35  # also sets the scale that the next line uses
+    left, right = axes.transAxes.inverted().transform(axes.transData.transform([[0, 0], [0.25, 0]]))[:, 0]
+    assert right - left > 0.02
+
+
 def test_draw_rejection_shows_each_curve_in_percent():
     curve = RejectionCurve("EL-nivMF", np.array([0, 0.5]), np.array([0.2, 0.1]))
     (axes,) = draw_rejection([curve]).axes
