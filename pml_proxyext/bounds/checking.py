@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 import math
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -190,10 +189,10 @@ def chosen(relations: Selection | None) -> list[Relation]:
 def evaluated_apart(relation: Relation, batch: BoundBatch) -> Evaluation:
     """Evaluate a relation such that the surrounding program does not notice.
 
-    The losses of PML that the sides are made of draw parameters when they are made, follow autocast and the default
-    device; none of it may reach a training that is only watched.
+    The losses of PML that the sides are made of draw parameters when they are made, and put them on the default device.
+    Neither may concern a training that is only watched. Autocast leaves float64 alone.
     """
-    with _apart():
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         return relation.evaluate(_copy(batch))
 
 
@@ -218,15 +217,6 @@ def _copy(batch: BoundBatch) -> BoundBatch:
     proxies = None if batch.proxies is None else batch.proxies.detach().cpu()
     embeddings, labels = batch.embeddings.detach().cpu(), batch.labels.cpu()
     return replace(batch, embeddings=embeddings, labels=labels, proxies=proxies)
-
-
-@contextmanager
-def _apart() -> Iterator[None]:
-    with ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng(devices=[]))
-        stack.enter_context(torch.autocast("cpu", enabled=False))
-        stack.enter_context(torch.device("cpu"))
-        yield
 
 
 def _cells(finding: Finding) -> list[RenderableType]:

@@ -119,7 +119,7 @@ def test_half_precision_and_gradients(batch):
 
 @pytest.mark.parametrize("name", REGISTRY)
 def test_nothing_around_an_evaluation_notices_it(name):
-    """PML's losses draw parameters when they are made, and would follow autocast."""
+    """PML's losses draw parameters when they are made, on the default device."""
     relation = REGISTRY[name]
     batch = BoundBatch(
         torch.randn(8, 6, generator=torch.Generator().manual_seed(1)),
@@ -128,7 +128,7 @@ def test_nothing_around_an_evaluation_notices_it(name):
     )
     expected = relation.evaluate(batch)
     before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16), torch.device("meta"):
         evaluation = evaluated_apart(relation, batch)
     assert torch.equal(torch.get_rng_state(), before)
     assert np.array_equal(np.random.get_state()[1], numpy_before)
