@@ -48,10 +48,16 @@ def connectivity(
 
 
 def influential(scores: Tensor, threshold: float | None, score: Score, is_filled: Tensor | None = None) -> Tensor:
-    r"""Return which samples have a connectivity above the threshold, ``(M,)`` bool; None of them for None.
+    r"""Return which samples have a connectivity strictly above the threshold, ``(M,)`` bool; None is above all.
 
-    With ``score="max"`` it is compared in parts of the largest one, unless that is not positive: then nothing is
-    influential. Strictly above: a threshold of 1 leaves all samples.
+    With ``score="max"`` the threshold is a part of the largest connectivity, so that at 1 nothing is influential;
+    neither is anything where the largest is not positive.
+
+    Args:
+        scores: connectivities ``(M,)``.
+        threshold: None finds nothing.
+        score: ``"max"``, or ``"raw"`` for the connectivity as it is.
+        is_filled: ``(M,)`` bool, the samples among which the largest is looked for; all by default.
 
     Example:
         >>> influential(torch.tensor([0.5, 0.3, 0.49]), 0.9, "max")
@@ -61,9 +67,7 @@ def influential(scores: Tensor, threshold: float | None, score: Score, is_filled
         return torch.zeros_like(scores, dtype=torch.bool)
     if score == "raw":
         return scores > threshold
-    # PML and torch know no maximum over nothing, and rows that are not filled have none to give.
-    largest = scores if is_filled is None else scores.masked_fill(~is_filled, -torch.inf)
-    largest = largest.max()
+    largest = (scores if is_filled is None else scores.masked_fill(~is_filled, -torch.inf)).max()
     return (scores / largest > threshold) & (largest > _rounding(scores))
 
 
