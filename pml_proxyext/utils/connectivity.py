@@ -48,7 +48,7 @@ def connectivity(
 
 
 def influential(scores: Tensor, threshold: float | None, score: Score, is_filled: Tensor | None = None) -> Tensor:
-    r"""Return which samples have a connectivity strictly above the threshold, ``(M,)`` bool; None is above all.
+    r"""Return which samples have a connectivity strictly above the threshold, ``(M,)`` bool.
 
     With ``score="max"`` the threshold is a part of the largest connectivity, so that at 1 nothing is influential;
     neither is anything where the largest is not positive.
