@@ -3,7 +3,9 @@
 from pml_proxyext.losses.abe_loss import ABELoss
 from pml_proxyext.losses.cross_entropy_dml_loss import CrossEntropyDMLLoss
 from pml_proxyext.losses.crossclr_loss import CrossCLRLoss
+from pml_proxyext.losses.hamming_alignment_loss import HammingAlignmentLoss
 from pml_proxyext.losses.hard_neg_ntxent_loss import HardNegNTXentLoss
+from pml_proxyext.losses.joint_cross_entropy_loss import JointCrossEntropyLoss
 from pml_proxyext.losses.learnerwise_loss import LearnerwiseLoss
 from pml_proxyext.losses.nir_loss import NIRLoss
 from pml_proxyext.losses.nivmf_loss import NivMFLoss
@@ -17,7 +19,9 @@ __all__ = [
     "ABELoss",
     "CrossCLRLoss",
     "CrossEntropyDMLLoss",
+    "HammingAlignmentLoss",
     "HardNegNTXentLoss",
+    "JointCrossEntropyLoss",
     "LearnerwiseLoss",
     "NIRLoss",
     "NivMFLoss",

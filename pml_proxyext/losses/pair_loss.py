@@ -66,4 +66,4 @@ class PairLoss(BaseMetricLossFunction):
         raise NotImplementedError
 
     def extra_repr(self) -> str:
-        return ", ".join(f"{name}={getattr(self, name)}" for name in self._record_these)
+        return ", ".join(f"{name}={getattr(self, name)}" for name in getattr(self, "_record_these", ()))

@@ -22,6 +22,7 @@ class LossProfile:
 
     Args:
         embedding_size: width of the embeddings it is given.
+        unit_interval: whether embeddings must lie in [0, 1], as codes do; else they are normal.
         num_classes: labels must lie in ``[0, num_classes)``; None if any integers are labels.
         labels: whether it takes labels.
         ref_emb: whether a second set of embeddings is ``"refused"``, ``"optional"`` or ``"required"``.
@@ -32,6 +33,7 @@ class LossProfile:
     """
 
     embedding_size: int = 8
+    unit_interval: bool = False
     num_classes: int | None = None
     labels: bool = True
     ref_emb: Literal["refused", "optional", "required"] = "optional"

@@ -125,17 +125,21 @@ class Subject:
     def batch(
         self, labels: Tensor | None = None, dtype: torch.dtype = torch.float32, indices_tuple: Any = None
     ) -> Batch:
-        """Return normal embeddings, by default twelve of up to six classes, two or more of each."""
+        """Return normal embeddings, or their sigmoids, by default twelve of up to six classes, two or more of each."""
         if labels is None:
             labels = torch.arange(12) % min(6, self.profile.num_classes or 6)
         generator = torch.Generator().manual_seed(len(labels))
         shape = (len(labels), self.profile.embedding_size)
         embeddings = torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
-        batch = Batch(embeddings, labels if self.profile.labels else None, indices_tuple)
+        batch = Batch(self.fitted(embeddings), labels if self.profile.labels else None, indices_tuple)
         if self.profile.ref_emb == "required":
             near = embeddings + 0.5 * torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
-            batch = replace(batch, ref_emb=near, ref_labels=batch.labels)
+            batch = replace(batch, ref_emb=self.fitted(near), ref_labels=batch.labels)
         return batch
+
+    def fitted(self, outputs: Tensor) -> Tensor:
+        """Return what a network with these outputs would give the loss: themselves, or values in [0, 1]."""
+        return outputs.sigmoid() if self.profile.unit_interval else outputs
 
     def value(self, loss: nn.Module, batch: Batch, seed: int = 0) -> Tensor:
         """Return what the loss returns for the batch."""

@@ -17,8 +17,10 @@ __all__ = [
     "check_embeddings",
     "check_integer",
     "check_labels",
+    "check_multi_hot",
     "check_number",
     "check_rows",
+    "check_unit_interval",
     "import_optional",
 ]
 
@@ -101,6 +103,46 @@ def check_labels(labels: Tensor, num_classes: int | None = None, name: str = "la
                 f"map class ids to 0..{num_classes - 1} first"
             )
     return labels.long()
+
+
+def check_multi_hot(labels: Tensor, num_classes: int | None = None, name: str = "labels") -> Tensor:
+    """Return ``labels`` if they are a matrix ``(N, num_classes)`` of zeros and ones, in any dtype, or raise ValueError.
+
+    The values cost a look, so a compiled graph leaves that look out.
+
+    Example:
+        >>> check_multi_hot(torch.tensor([[0, 1], [1, -1]]))
+        Traceback (most recent call last):
+        ...
+        ValueError: labels must be 0 or 1 for every class, got values from -1 to 1
+    """
+    if labels.ndim != 2 or (num_classes is not None and labels.shape[1] != num_classes):
+        width = "num_classes" if num_classes is None else num_classes
+        raise ValueError(f"{name} must be multi-hot of shape (N, {width}), got shape {tuple(labels.shape)}")
+    if labels.numel() and not torch.compiler.is_compiling() and not ((labels == 0) | (labels == 1)).all():
+        lowest, highest = (bound.item() for bound in torch.aminmax(labels))
+        raise ValueError(f"{name} must be 0 or 1 for every class, got values from {lowest:g} to {highest:g}")
+    return labels
+
+
+def check_unit_interval(tensor: Tensor, name: str = "embeddings") -> Tensor:
+    """Return ``tensor`` if its values lie in [0, 1] or are NaN, or raise ValueError.
+
+    The values cost a look, so a compiled graph leaves that look out.
+
+    Example:
+        >>> check_unit_interval(torch.tensor([-1.0, 1.0]))
+        Traceback (most recent call last):
+        ...
+        ValueError: embeddings must lie in [0, 1], got values from -1 to 1; a DBELayer or a sigmoid gives such values
+    """
+    if tensor.numel() and not torch.compiler.is_compiling() and ((tensor < 0) | (tensor > 1)).any():
+        lowest, highest = (bound.item() for bound in torch.aminmax(tensor.detach()))
+        raise ValueError(
+            f"{name} must lie in [0, 1], got values from {lowest:g} to {highest:g}; "
+            f"a DBELayer or a sigmoid gives such values"
+        )
+    return tensor
 
 
 def check_rows(tensor: Tensor, other: Tensor, name: str, other_name: str = "embeddings") -> Tensor:

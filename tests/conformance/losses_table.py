@@ -68,6 +68,7 @@ OPTIONAL_LABELS = {"missing_labels": "labels are optional: without them all rows
 CROSSCLR_SCORES = {"gradcheck": "weights and pruning follow the detached embeddings and count as constants"}
 UNSCORED = {"weighting": "none", "prune_threshold": None}
 CROSSCLR_RELEASED = UNSCORED | {"weight_on": "logit", "self_logit": "one"}
+CODES = {"unit_interval": True, "ref_emb": "required", "fullgraph": True, "exempt": OPTIONAL_LABELS}
 DETACHED = {"gradcheck": "the weights of negatives follow the embeddings and count as constants in gradients"}
 
 LOSSES = [
@@ -95,6 +96,9 @@ LOSSES = [
     Row(losses.CrossCLRLoss, {}, {"fullgraph": True, "exempt": OPTIONAL_LABELS | CROSSCLR_SCORES}),
     Row(losses.CrossCLRLoss, UNSCORED, {"fullgraph": True, "exempt": OPTIONAL_LABELS}, "unscored"),
     Row(losses.CrossCLRLoss, CROSSCLR_RELEASED, {"fullgraph": True, "exempt": OPTIONAL_LABELS}, "released"),
+    Row(losses.JointCrossEntropyLoss),
+    Row(losses.JointCrossEntropyLoss, SIZES | {"nu": 1.0, "rho": 3.0}, variant="weighted"),
+    Row(losses.HammingAlignmentLoss, {}, CODES),
     Row(losses.HardNegNTXentLoss, {}),
     Row(losses.HardNegNTXentLoss, {"concentration": 0.0}, variant="uniform"),
     Row(losses.HardNegNTXentLoss, {"detach_weights": True}, {"exempt": DETACHED}, "detached"),

@@ -42,7 +42,7 @@ def _gradients(subject: Subject, batch: Batch, loss: nn.Module) -> tuple[Tensor,
     size = subject.profile.embedding_size
     with seeded(0):
         model = nn.Linear(size, size)
-    value = subject.value(loss, replace(batch, embeddings=model(batch.embeddings)))
+    value = subject.value(loss, replace(batch, embeddings=subject.fitted(model(batch.embeddings))))
     value.backward()
     own = {name.removeprefix("loss."): p for name, p in loss.named_parameters()}
     parameters = {"model.weight": model.weight, "model.bias": model.bias} | own

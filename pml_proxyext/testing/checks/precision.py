@@ -45,7 +45,7 @@ def check_autocast(subject: Subject) -> None:
     with seeded(0):
         layer = nn.Linear(subject.profile.embedding_size, subject.profile.embedding_size)
     with torch.autocast("cpu", torch.bfloat16):
-        value = subject.value(loss, replace(batch, embeddings=layer(batch.embeddings)))
+        value = subject.value(loss, replace(batch, embeddings=subject.fitted(layer(batch.embeddings))))
     _require_dtypes(loss, dtypes)
     value.backward()
     require(torch.isfinite(value), f"under autocast the loss is {value.item()}")
