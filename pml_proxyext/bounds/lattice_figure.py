@@ -88,19 +88,19 @@ def _draw_arrow(axes: Axes, arrow: Arrow, stops: list[Place], shift: tuple[float
 
 
 def _curve(stops: list[Place], shift: tuple[float, float]) -> Path:
-    """Return a curve through the stops that leaves and reaches each of them horizontally."""
+    """Return a curve that bends between columns only, and goes straight across them, so that it meets no box."""
     sign = 1 if stops[-1].x > stops[0].x else -1
-    points = [(stops[0].x + sign * stops[0].width / 2, stops[0].y)]
-    for stop in stops[1:-1]:  # straight across labels, which cover the line
-        points += [(stop.x - sign * stop.width / 2, stop.y), (stop.x + sign * stop.width / 2, stop.y)]
-    points.append((stops[-1].x - sign * stops[-1].width / 2, stops[-1].y))
-    moved = [(x + shift[0], y + shift[1]) for x, y in points]
-    vertices, codes = [moved[0]], [Path.MOVETO]
-    for (x, y), (x2, y2) in pairwise(moved):
-        bend = (x2 - x) / 2
-        vertices += [(x + bend, y), (x2 - bend, y2), (x2, y2)]
-        codes += [Path.CURVE4] * 3
-    return Path(vertices, codes)
+    vertices = [(stops[0].x + sign * stops[0].width / 2, stops[0].y)]
+    codes = [Path.MOVETO]
+    for here, there in pairwise(stops):
+        leaves, arrives = here.x + sign * here.column / 2, there.x - sign * there.column / 2
+        middle = (leaves + arrives) / 2
+        vertices += [(leaves, here.y), (middle, here.y), (middle, there.y), (arrives, there.y)]
+        codes += [Path.LINETO, *[Path.CURVE4] * 3]
+    if stops[-1].width < stops[-1].column:  # else the curve has arrived, and a line of no length has no direction
+        vertices.append((stops[-1].x - sign * stops[-1].width / 2, stops[-1].y))
+        codes.append(Path.LINETO)
+    return Path([(x + shift[0], y + shift[1]) for x, y in vertices], codes)
 
 
 def _legend(axes: Axes) -> None:

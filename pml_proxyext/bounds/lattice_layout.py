@@ -22,12 +22,13 @@ _SWEEPS = 24
 
 @dataclass(frozen=True)
 class Place:
-    """The middle and the size of a box; points that edges go through have no height."""
+    """The middle and the size of a box, and the width of its column; points that edges go through have no height."""
 
     x: float
     y: float
     width: float
     height: float
+    column: float
 
 
 def layered_layout(
@@ -37,7 +38,7 @@ def layered_layout(
 
     Args:
         graph: nodes in the order in which they are placed at first.
-        sizes: width and height of each node; one without height is a point of an edge, as wide as its column.
+        sizes: width and height of each node.
         gaps: between columns and between rows.
 
     Returns:
@@ -51,13 +52,10 @@ def layered_layout(
         nx.add_path(cut, chain)
     columns = _columns(cut, {**layers, **{node: node[2] for chain in chains.values() for node in chain[1:-1]}})
     measures = {node: sizes.get(node, (0.0, 0.0)) for node in cut}
-    # Lines go straight across a column, so that they meet no box in it: a point is as wide as its column.
-    for column in columns:
-        width = max(measures[node][0] for node in column)
-        measures |= {node: (width, 0.0) for node in column if not measures[node][1]}
+    widths = {node: max(measures[other][0] for other in column) for column in columns for node in column}
     xs = _horizontal(columns, measures, gaps[0])
     ys = _vertical(cut, columns, measures, gaps[1])
-    places = {node: Place(xs[node], ys[node], *measures[node]) for node in cut}
+    places = {node: Place(xs[node], ys[node], *measures[node], widths[node]) for node in cut}
     return {node: places[node] for node in graph}, {
         edge: [places[node] for node in chain[1:-1]] for edge, chain in chains.items()
     }

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import networkx as nx
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch
 from matplotlib.text import Text
 
 from pml_proxyext.bounds import REGISTRY, Kind, Labels, Lattice, Side
@@ -126,13 +127,21 @@ def test_boxes_do_not_overlap_and_columns_go_to_the_right():
 
 
 def test_few_edges_cross():
-    """A graph that can be drawn without crossings, given in an order that has many."""
-    graph = nx.DiGraph()
-    graph.add_nodes_from(["b0", "b1", "b2", "a2", "a0", "a1"])
-    graph.add_edges_from([("a0", "b0"), ("a1", "b1"), ("a2", "b2"), ("a0", "b1"), ("a1", "b2")])
+    """A tree can be drawn without crossings, but not in the order in which these nodes come."""
+    graph = nx.DiGraph([("a3", "b3"), ("a3", "b1"), ("a3", "b2"), ("a1", "b3"), ("a1", "b0")])
     places, _ = layered_layout(graph, dict.fromkeys(graph, (1.0, 1.0)), (1.0, 1.0))
     lines = [(places[low].y, places[high].y) for low, high in graph.edges]
     assert not any((a - c) * (b - d) < 0 for (a, b), (c, d) in combinations(lines, 2))
+
+
+def test_every_arrow_has_a_direction():
+    """Where the last stretch of a curve has no length, matplotlib leaves out the head."""
+    figure, _ = drawn(Lattice(MAIN_FIGURE))
+    arrows = [patch for patch in figure.axes[0].patches if isinstance(patch, FancyArrowPatch)]
+    assert len(arrows) > 20
+    for arrow in arrows:
+        (x, y), (x2, y2) = arrow._path_original.vertices[-2:]
+        assert abs(x - x2) + abs(y - y2) > 0.01
 
 
 def drawn(lattice):

@@ -43,9 +43,12 @@ def test_list_takes_patterns(capsys):
     assert "ntxent.range_hi" not in shown
 
 
-def test_list_shows_latex_as_it_is(capsys):
-    assert main(["list", "supcon.eq_nca_pairs", "--latex"]) == 0
-    assert REGISTRY["supcon.eq_nca_pairs"].statement in capsys.readouterr().out
+def test_list_shows_latex_as_it_is(capsys, monkeypatch):
+    """Also where it looks like the markup of rich, which has square brackets."""
+    monkeypatch.setenv("COLUMNS", "2000")
+    assert main(["list", "--latex"]) == 0
+    shown = capsys.readouterr().out
+    assert [name for name, relation in REGISTRY.items() if relation.statement not in shown] == []
 
 
 def test_check_without_a_file_takes_the_witnesses(capsys):
@@ -54,6 +57,14 @@ def test_check_without_a_file_takes_the_witnesses(capsys):
     assert all((name in shown.split()) == (relation.witness is not None) for name, relation in REGISTRY.items())
     refuted = [relation for relation in REGISTRY.values() if relation.kind is Kind.REFUTED]
     assert shown.count("claim fails here") == len(refuted) + 1  # and in the title
+
+
+def test_witnesses_take_hyper_parameters(capsys):
+    shown = []
+    for temperature in ("0.5", "0.7"):
+        assert main(["check", "--relations", "supcon.ge_ntxent", "--set", f"temperature={temperature}"]) == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] != shown[1]
 
 
 def test_check_reads_arrays(capsys, batch_file):
@@ -98,6 +109,7 @@ def test_the_exit_status_tells_of_what_does_not_hold(tmp_path, capsys):
         (["check", "bad.npz"], "cannot read tensors from bad.npz"),
         (["check", "bad.pt"], "cannot read tensors from bad.pt"),
         (["check", "list.pt"], "a dictionary of tensors is needed, got list"),
+        (["check", "code.pt"], "cannot read tensors from code.pt"),  # loading must not run what is in a file
         (["check", "nothing.npz"], "must hold 'embeddings' and 'labels', got 'labels'"),
         (["check", "float.npz"], "labels must be integers, got torch.float32"),
         (["check", "batch.npz", "--relations", "graf.nothing"], "relation must be"),
@@ -110,6 +122,7 @@ def test_errors_are_one_line(arguments, message, capsys, batch_file, monkeypatch
     batch_file.with_name("bad.npz").write_text("nothing")
     batch_file.with_name("bad.pt").write_text("nothing")
     torch.save([EMBEDDINGS], "list.pt")
+    torch.save({"embeddings": EMBEDDINGS, "labels": LABELS, "more": np.random.default_rng(0)}, "code.pt")
     np.savez("nothing.npz", labels=LABELS.numpy())
     np.savez("float.npz", embeddings=EMBEDDINGS.numpy(), labels=LABELS.float().numpy())
     assert main(arguments) == 2
