@@ -60,7 +60,8 @@ class HardNegNTXentLoss(PairLoss):
     Departs from the paper or the release:
         of the paper we had the introduction only; the formula is the release's, with c = 1. The release exponentiates
         before it divides, so that similar sentences overflow at low temperatures; and gives NaN where no pair has
-        both positive and negative. PML's ``NTXentLoss`` counts pairs of anchors without negatives as zeros in the mean.
+        both positive and negative. PML's ``NTXentLoss`` counts pairs of anchors without negatives as zeros in the mean,
+        and takes a single pair with a single negative for none.
 
     Reference:
         Zhang, Li, Xiao, Zhu, Nallapati, Arnold, Xiang, "Pairwise Supervised Contrastive Learning of Sentence
