@@ -22,7 +22,7 @@ _NAME_WIDTH, _LABEL_WIDTH = 19, 20  # characters
 _PADDING, _LABEL_PADDING = 0.09, 0.05
 _GAPS = (0.3, 0.13)
 _MARGIN = 0.25
-_PAGE = 9.0
+_PAGE = 9.5  # the width of the legend at least
 
 
 @dataclass(frozen=True, eq=False)  # hashed by identity: hyper-parameters cannot be
