@@ -117,8 +117,8 @@ def test_interval_text_is_students_interval() -> None:
 
 def test_provenance_text_names_every_version_and_commit_once() -> None:
     one = {"environment": {"torch": "2.0", "pytorch-metric-learning": "2.9.0", "machine": "M"}, "commit": "abc"}
-    other = {**one, "commit": "abd"}
-    assert provenance_text([one, other, one]) == "torch 2.0; PML 2.9.0; M; commit abc; commit abd."
+    other = {**one, "commit": "xyz"}
+    assert provenance_text([one, other, one]) == "torch 2.0; PML 2.9.0; M; commit abc; commit xyz."
     assert provenance_text([{**one, "commit": None}]) == "torch 2.0; PML 2.9.0; M."
 
 
