@@ -102,7 +102,7 @@ class BoundBatch:
     @cached_property
     def distances(self) -> Tensor:
         """``(N, N)``, Euclidean distances on the unit sphere, from differences: exact for near embeddings too."""
-        return torch.linalg.vector_norm(self.unit[:, None] - self.unit[None], dim=2)
+        return torch.cdist(self.unit, self.unit, compute_mode="donot_use_mm_for_euclid_dist")
 
     @cached_property
     def same(self) -> Tensor:
