@@ -49,9 +49,9 @@ class Lattice:
     r"""Losses ordered by what is at most what.
 
     A node is a name of a side. Equal losses are one group of names, refuted claims order nothing, and what follows from
-    other relations is left out of :attr:`order`. All that is about batches that fulfil the assumptions of all relations on
-    the way: balanced ones, mostly. A name stands for a loss at whatever hyper-parameters: at which ones two relations
-    of a chain fit one another, their statements say.
+    other relations is left out of :attr:`order`. All that is about batches that fulfil the assumptions of all
+    relations on the way: balanced ones, mostly. A name stands for a loss at whatever hyper-parameters: at which ones
+    two relations of a chain fit one another, their statements say.
 
     Args:
         relations: patterns of ids, or relations; None for all.
