@@ -7,7 +7,7 @@ RESULTS := results/quickstart
 BENCHMARK := $(BIN)/python -m pml_proxyext.benchmark
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: quickstart test check docs bench tables clean
+.PHONY: quickstart test nightly check docs bench tables clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -22,6 +22,9 @@ quickstart: $(READY)  ## train a handful of losses on the embedded images; print
 
 test: $(READY)  ## the test suite, in two processes
 	$(BIN)/python -m pytest --numprocesses 2
+
+nightly: $(READY)  ## the property tests with thousands of examples for each relation; an hour
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest --numprocesses 2 --timeout 3600 tests/properties
 
 check: $(READY) docs  ## lint, spelling, types, and docs without warnings
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/codespell

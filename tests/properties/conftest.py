@@ -1,4 +1,4 @@
-"""Profiles of the property tests: ``HYPOTHESIS_PROFILE=nightly make properties`` searches for hours, not minutes."""
+"""Profiles of the property tests: ``make nightly`` searches for an hour, not for a minute."""
 
 from __future__ import annotations
 
