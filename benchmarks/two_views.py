@@ -1,4 +1,4 @@
-"""Time and memory of the losses on two views against PML's SupConLoss on the same embeddings.
+"""Time and memory of the losses on two views against PML's SupConLoss and NTXentLoss on the same embeddings.
 
 ``python -m benchmarks`` runs this and writes the figures; see ``measuring`` for how. All methods get the same
 embeddings: rows of the first view, then their partners.
@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from pytorch_metric_learning.losses import SupConLoss
+from pytorch_metric_learning.losses import NTXentLoss, SupConLoss
 from torch import Tensor
 
 from benchmarks import measuring
 from benchmarks.measuring import Step, measure
-from pml_proxyext.losses import CrossCLRLoss
+from pml_proxyext.losses import CrossCLRLoss, HardNegNTXentLoss, PairSupConLoss
 from pml_proxyext.wrappers import CrossModalMemory
 
 FEATURES, INPUT_SIZES = ("input_emb", "ref_input_emb"), (512, 768)
+UNIFORM = "hard_neg_ntxent_uniform"
 METHODS = ["supcon_pml", "crossclr", "crossclr_with_features", "crossclr_released", "crossclr_memory"]
+METHODS += ["hard_neg_ntxent", UNIFORM, "pairsupcon_without_heads", "pairsupcon"]
 
 
 def make(method: str, batch: int, dim: int) -> Step:
@@ -27,21 +29,30 @@ def make(method: str, batch: int, dim: int) -> Step:
     embeddings = torch.randn(batch, dim).requires_grad_()
     ids = torch.arange(pairs)
     features = {name: torch.rand(pairs, size) for name, size in zip(FEATURES, INPUT_SIZES, strict=True)}
-    arguments = {} if method in ("crossclr", "crossclr_released") else features
-    losses: dict[str, Callable[..., Tensor]] = {
+    arguments = features if method in ("crossclr_with_features", "crossclr_memory") else {}
+    one_batch: dict[str, Callable[..., Tensor]] = {
+        "supcon_pml": SupConLoss(),
+        "ntxent_pml": NTXentLoss(),
+        "hard_neg_ntxent": HardNegNTXentLoss(),
+        UNIFORM: HardNegNTXentLoss(concentration=0.0),
+    }
+    two_views: dict[str, Callable[..., Tensor]] = {
         "crossclr": CrossCLRLoss(),
         "crossclr_with_features": CrossCLRLoss(),
         "crossclr_released": CrossCLRLoss.as_released(),
         "crossclr_memory": CrossModalMemory(CrossCLRLoss(), dim, *INPUT_SIZES),
+        "pairsupcon_without_heads": PairSupConLoss(dim, classifier_weight=0.0, projection=False),
+        "pairsupcon": PairSupConLoss(dim),
     }
-    supcon = SupConLoss()
+    # Half of the pairs of sentences are entailments; to the other losses, pairs are instances.
+    labels = ids % 2 if method.startswith("pairsupcon") else ids
 
     def step() -> None:
         embeddings.grad = None
-        if method == "supcon_pml":
-            loss = supcon(embeddings, ids.repeat(2))
+        if method in one_batch:
+            loss = one_batch[method](embeddings, ids.repeat(2))
         else:
-            loss = losses[method](embeddings[:pairs], ids, ref_emb=embeddings[pairs:], **arguments)
+            loss = two_views[method](embeddings[:pairs], labels, ref_emb=embeddings[pairs:], **arguments)
         loss.backward()
 
     return step
@@ -49,7 +60,10 @@ def make(method: str, batch: int, dim: int) -> Step:
 
 def run(repeats: int = 15) -> dict[str, dict[str, dict[str, float]]]:
     """Return milliseconds and megabytes by case (embeddings x dimensions) and method; the baseline comes first."""
-    return {"1024 x 256": measure(make, METHODS, (1024, 256), (4, 256), repeats)}
+    return {
+        "1024 x 256": measure(make, METHODS, (1024, 256), (4, 256), repeats),
+        "256 x 256": measure(make, ["ntxent_pml", UNIFORM], (256, 256), (4, 256), repeats),
+    }
 
 
 def markdown(cases: dict[str, dict[str, dict[str, float]]]) -> str:

@@ -38,10 +38,8 @@ def negative_logits(logits: Tensor, counts: Tensor, concentration: float, detach
     totals = counts.sum(1, keepdim=True)
     # Of a row without negatives all columns are taken: the logarithm of an empty sum has no gradient, not even 0.
     log_counts = counts.where(totals > 0, 1.0).log()
-    masked = logits + log_counts
-    # The largest logit drops out, but its rounding errors would grow with the concentration.
-    tilted = concentration * (logits - masked.detach().amax(1, keepdim=True))
+    tilted = concentration * logits
     log_weights = tilted - (tilted + log_counts).logsumexp(1, keepdim=True) + totals.clamp(min=1).log()
     if detach_weights:
         log_weights = log_weights.detach()
-    return (masked + log_weights).logsumexp(1)
+    return (logits + log_weights + log_counts).logsumexp(1)

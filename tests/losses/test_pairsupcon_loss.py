@@ -340,6 +340,21 @@ def test_a_distance_counts_by_its_negative():
     assert found.item() == pytest.approx(expected)
 
 
+class TowardsLarge(DotProductSimilarity):
+    """A similarity that is not symmetric: whoever is long is near to everyone."""
+
+    def compute_mat(self, query_emb: Tensor, ref_emb: Tensor) -> Tensor:
+        return super().compute_mat(query_emb, ref_emb) + ref_emb.square().sum(1)
+
+
+def test_each_side_is_the_anchor_once():
+    first, y, second = batch()
+    distance = TowardsLarge(normalize_embeddings=False)
+    found = built(projection=False, classifier_weight=0.0, distance=distance)(first, y, ref_emb=second)
+    expected = HardNegNTXentLoss(0.2, distance=distance)(torch.cat([first, second]), pair_labels(y))
+    torch.testing.assert_close(found, expected)
+
+
 def test_one_labels_object_for_both_sides_changes_nothing():
     first, y, second = batch()
     loss = built()
