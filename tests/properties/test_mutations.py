@@ -14,11 +14,13 @@ TIGHT = [relation for relation in REGISTRY.values() if relation.is_tight]
 SEARCH = settings(derandomize=True, deadline=None, database=None, max_examples=500, phases=[Phase.generate])
 
 # Tight where chance does not get: a simplex of single samples, learners at the corners of a triangle, the classifier
-# that fits the batch, all cosines at the margin.
+# that fits the batch, all cosines at the margin, codes that are bits.
 NEEDS_THE_WITNESS = {
     "abe.divergence_floor",
     "binomial.le_hinges_log",
     "boudiaf.f1",
+    "dcvh.hamming_le_alignment",
+    "dcvh.triangle",
     "entropy.logdist",
     "proxyanchor.nca_ge_cosface",
     "proxyanchor.hi",

@@ -2,8 +2,10 @@
 
 from pml_proxyext.bounds.families import (
     classifier_floors,
+    codes,
     contrastive,
     cross_entropy,
+    hard_negatives,
     infonce,
     kernels,
     lifted,
@@ -23,6 +25,7 @@ from pml_proxyext.bounds.families import (
     supcon_minima,
     tightness,
     triplets,
+    two_views,
     uniformity,
 )
 
@@ -44,5 +47,6 @@ FAMILIES = {
     "Supervised contrastive loss and the simplex": (
         classifier_floors.RELATIONS + simplex.RELATIONS + supcon_minima.RELATIONS
     ),
+    "Two views": two_views.RELATIONS + hard_negatives.RELATIONS + codes.RELATIONS,
     "This package's own losses": (own_losses.RELATIONS + own_nivmf.RELATIONS + own_nir.RELATIONS + own_abe.RELATIONS),
 }
