@@ -19,15 +19,18 @@ def random_states(owners: Iterable[Any] = ()) -> dict[str, Any]:
     """Return the states of the generators of torch, NumPy, Python and PML, and of those that ``owners`` hold.
 
     Owners are modules, samplers and data sets; looked at are their attributes that are a ``torch.Generator``, and those
-    of the samplers and data sets inside them. All of it is tensors, numbers, strings, lists, tuples and dictionaries,
+    of the samplers and data sets inside them. Lists and arrays that samplers hold are part of it, for samplers of PML
+    shuffle theirs from one pass to the next. All of it is tensors, numbers, strings, lists, tuples and dictionaries,
     which ``torch.load(weights_only=True)`` reads.
     """
+    owners = list(owners)
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "python": random.getstate(),
         "numpy": [_numpy_state(source) for source in _numpy_sources()],
-        "owned": [generator.get_state() for generator in _owned(owners)],
+        "owned": [generator.get_state() for generator in _generators(owners)],
+        "orders": [_items(order) for order in _orders(owners)],
     }
 
 
@@ -35,13 +38,18 @@ def restore_random_states(states: dict[str, Any], owners: Iterable[Any] = ()) ->
     """Set all generators to what :func:`random_states` returned for the same owners.
 
     Raises:
-        ValueError: if the owners hold another number of generators than they did.
+        ValueError: if the owners hold another number of generators, or the samplers of lists, than they did.
     """
-    generators = list(_owned(owners))
+    owners = list(owners)
+    generators, orders = list(_generators(owners)), list(_orders(owners))
     if len(generators) != len(states["owned"]):
         raise ValueError(
             f"the sampler, data set, models, losses and miners must hold {len(states['owned'])} generators, as those "
             f"of the saved run did, got {len(generators)}"
+        )
+    if len(orders) != len(states["orders"]):
+        raise ValueError(
+            f"the sampler must hold {len(states['orders'])} lists, as that of the saved run did, got {len(orders)}"
         )
     torch.set_rng_state(states["torch"].cpu())
     for device, state in enumerate(states["cuda"][: torch.cuda.device_count()]):
@@ -51,6 +59,8 @@ def restore_random_states(states: dict[str, Any], owners: Iterable[Any] = ()) ->
         _set_numpy_state(source, state)
     for generator, state in zip(generators, states["owned"], strict=True):
         generator.set_state(state.cpu())
+    for order, items in zip(orders, states["orders"], strict=True):
+        order[:] = items.cpu().numpy() if isinstance(order, np.ndarray) else items
 
 
 def _numpy_sources() -> list[Any]:
@@ -72,8 +82,30 @@ def _set_numpy_state(source: Any, state: dict[str, Any]) -> None:
         source.set_state({**state, "state": {**state["state"], "key": key}})
 
 
-def _owned(owners: Iterable[Any]) -> Iterator[torch.Generator]:
-    """Yield each generator once, in an order that depends on nothing but how the owners are built."""
+def _generators(owners: list[Any]) -> Iterator[torch.Generator]:
+    return (part for part in _parts(owners) if isinstance(part, torch.Generator))
+
+
+def _orders(owners: list[Any]) -> Iterator[Any]:
+    """Yield the lists and arrays that samplers hold, if they are of numbers or strings."""
+    for part in _parts(owners):
+        if isinstance(part, Sampler):
+            for value in vars(part).values():
+                is_list = isinstance(value, list) and all(
+                    isinstance(item, (int, float, str, np.generic)) for item in value
+                )
+                if is_list or (isinstance(value, np.ndarray) and value.dtype.kind in "iuf"):
+                    yield value
+
+
+def _items(order: Any) -> Any:
+    if isinstance(order, np.ndarray):
+        return torch.tensor(order)  # a copy
+    return [item.item() if isinstance(item, np.generic) else item for item in order]
+
+
+def _parts(owners: list[Any]) -> Iterator[Any]:
+    """Yield the owners and what is inside them, each once, in an order that depends only on how they are built."""
     seen: set[int] = set()
     waiting = list(owners)
     while waiting:
@@ -81,10 +113,7 @@ def _owned(owners: Iterable[Any]) -> Iterator[torch.Generator]:
         if id(owner) in seen:
             continue
         seen.add(id(owner))
-        if isinstance(owner, torch.Generator):
-            yield owner
-            continue
-        parts = list(owner.modules()) if isinstance(owner, nn.Module) else [owner]
-        for part in parts:
+        yield owner
+        for part in owner.modules() if isinstance(owner, nn.Module) else [owner]:
             values = getattr(part, "__dict__", {}).values()
             waiting += [value for value in values if isinstance(value, (torch.Generator, Sampler, Dataset))]

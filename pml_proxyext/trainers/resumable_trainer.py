@@ -23,12 +23,13 @@ class ResumableTrainer(BaseTrainer):
     - models, optimizers, learning rate schedulers, losses and miners: whatever ``state_dict()`` of each returns, so
       parameters of losses, and memories that are buffers;
     - the random states of torch (CUDA's, too), NumPy, Python and PML, and of each ``torch.Generator`` that is an
-      attribute of the sampler, the data set, a model, a loss or a miner;
+      attribute of the sampler, the data set, a model, a loss or a miner; lists that the sampler shuffles, as PML's do;
     - how far the pass over the data has come, if an epoch is not a whole pass. To go on, the trainer draws the batches
       of that pass again and throws them away, up to the place.
 
-    It does not hold the arguments of the constructor, the loss weights, what hooks and testers keep, nor what a sampler
-    or a data set remembers outside of a generator.
+    It does not hold the arguments of the constructor, the loss weights, what hooks and testers keep, what else a data
+    set or a sampler remembers, nor what its workers do: ``dataloader_num_workers`` must be the same, and random numbers
+    of a data set in worker processes must come from torch, or be seeded from it.
 
     An epoch is ``iterations_per_epoch`` iterations, as everywhere in PML. Save in ``end_of_epoch_hook``, as the last
     thing it does (evaluation draws random numbers, too), or after ``train()``:
@@ -58,17 +59,18 @@ class ResumableTrainer(BaseTrainer):
         self._resumed: dict[str, Any] | None = None
 
     def initialize_dataloader(self) -> None:
+        resumed, self._resumed = self._resumed, None
+        data = None if resumed is None else resumed["data"]
+        if resumed is not None:
+            restore_random_states(data["start"] if data else resumed["random"], self._owners())
         start = self._random_states()
         super().initialize_dataloader()
         if not self.iterations_per_epoch:
             raise ValueError(f"batch_size must be at most the number of samples, got {self.batch_size}")
         passes = _Passes(self.dataloader, self.dataloader_iter, self._random_states, start)
-        if self._resumed is not None:
-            if self._resumed["data"] is not None:
-                restore_random_states(self._resumed["data"]["start"], self._owners())
-                passes.skip(self._resumed["data"]["batches"])
-            restore_random_states(self._resumed["random"], self._owners())
-            self._resumed = None
+        if resumed is not None and data:
+            passes.skip(data["batches"])
+            restore_random_states(resumed["random"], self._owners())
         self.dataloader_iter = passes
 
     def forward_and_backward(self) -> None:
@@ -166,8 +168,7 @@ class _Passes:
         return {"start": self.start, "batches": self.batches}
 
     def skip(self, batches: int) -> None:
-        """Begin a pass with the random numbers as they are, and go to the place after ``batches`` batches."""
-        self.start, self.current, self.batches = self.states(), iter(self.loader), 0
+        """Go to the place after the first ``batches`` batches of the first pass."""
         for read in range(batches):
             if next(self.current, self) is self:
                 raise ValueError(f"the data must have {batches} batches, which the saved run had read, got {read}")
