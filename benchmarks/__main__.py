@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from benchmarks import nir_flow, nivmf_speed, two_views
+from benchmarks import codes, nir_flow, nivmf_speed, two_views
 
 DOCS = Path(__file__).parents[1] / "docs"
-PROGRAMS = {"nivmf": nivmf_speed, "nir_flow": nir_flow, "two_views": two_views}
+PROGRAMS = {"nivmf": nivmf_speed, "nir_flow": nir_flow, "two_views": two_views, "codes": codes}
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from pml_proxyext.utils.checks import check_embeddings, check_integer, check_num
 
 __all__ = ["HammingKNN"]
 
-_ROWS_AT_ONCE = 2**16  # on the way to bits there are bytes, eight times as many
+_ROWS_AT_ONCE = 2**14  # on the way to bits there are bytes, eight times as many
 
 
 class _Reference(NamedTuple):
@@ -98,8 +98,9 @@ class HammingKNN:
         check_embeddings(reference, name="reference")
         codes = self._packed(reference, "reference")
         order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(self.seed))
+        codes = codes[order.numpy()]
         index = faiss.IndexBinaryFlat(8 * codes.shape[1])
-        index.add(codes[order.numpy()])
+        index.add(codes)
         return _Reference(index, order, reference.shape[1])
 
     def _packed(self, embeddings: Tensor, name: str) -> NDArray[np.uint8]:

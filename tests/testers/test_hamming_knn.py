@@ -61,8 +61,8 @@ def test_neighbours_are_those_of_a_sort(n, m, bits, data):
 
 
 def test_more_rows_than_are_packed_at_once():
-    reference = codes_of(140_000, 9)
-    query = torch.cat([reference[:3], reference[70_000:70_003], reference[-3:]])
+    reference = codes_of(40_000, 9)
+    query = torch.cat([reference[:3], reference[20_000:20_003], reference[-3:]])
     distances, indices = HammingKNN()(query, 5, reference)
     assert torch.equal(reference[indices] > 0.5, (query > 0.5)[:, None].expand(-1, 5, -1))
     assert not distances.any()
