@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
 from pml_proxyext.losses import HammingAlignmentLoss, JointCrossEntropyLoss
+from pml_proxyext.testing.processes import run_processes
+from pml_proxyext.wrappers import DistributedLossWrapper
 
 CASES = json.loads((Path(__file__).parents[1] / "golden" / "dcvh.json").read_text())["cases"]
 
@@ -206,3 +208,15 @@ def test_compiles_into_one_graph_with_multi_hot_labels():
     loss_func = on_logits(3)
     compiled = torch.compile(loss_func, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(logits, targets), loss_func(logits, targets))
+
+
+def test_two_processes_with_half_of_the_multi_hot_labels_each_find_the_value_of_one():
+    logits, targets = batch_of(6, 3)
+    loss_func = on_logits(3)
+
+    def one_process(rank: int) -> Tensor:
+        rows = slice(3 * rank, 3 * rank + 3)
+        return DistributedLossWrapper(loss_func)(logits[rows], targets[rows]).detach()
+
+    for value in run_processes(one_process):
+        torch.testing.assert_close(value, loss_func(logits, targets).detach())

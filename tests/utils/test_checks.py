@@ -10,8 +10,10 @@ from pml_proxyext.utils.checks import (
     check_embeddings,
     check_integer,
     check_labels,
+    check_multi_hot,
     check_number,
     check_rows,
+    check_unit_interval,
     import_optional,
 )
 
@@ -101,6 +103,40 @@ def test_check_labels_accepts_every_integer_type(dtype):
 def test_check_labels_refuses(labels, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         check_labels(torch.tensor(labels), 5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float32])
+def test_check_multi_hot_accepts_zeros_and_ones_of_every_type(dtype):
+    labels = torch.tensor([[0, 1, 1], [0, 0, 0]]).to(dtype)
+    assert check_multi_hot(labels, 3) is labels
+    assert check_multi_hot(labels[:0], 3).shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (torch.tensor([0, 1]), r"labels must be multi-hot of shape \(N, 3\), got shape \(2,\)"),
+        (torch.zeros(2, 4), r"labels must be multi-hot of shape \(N, 3\), got shape \(2, 4\)"),
+        (torch.tensor([[0, 1, 2]]), "labels must be 0 or 1 for every class, got values from 0 to 2"),
+        (torch.tensor([[0, 0.5, 1]]), "labels must be 0 or 1 for every class, got values from 0 to 1"),
+        (torch.tensor([[0, math.nan, 1]]), "labels must be 0 or 1 for every class, got values from nan to nan"),
+    ],
+)
+def test_check_multi_hot_refuses(labels, message):
+    with pytest.raises(ValueError, match=message):
+        check_multi_hot(labels, 3)
+
+
+@pytest.mark.parametrize("values", [[0.0, 1.0], [math.nan, 0.5], []])
+def test_check_unit_interval_accepts_its_ends_and_nan(values):
+    tensor = torch.tensor(values)
+    assert check_unit_interval(tensor) is tensor
+
+
+@pytest.mark.parametrize("values", [[-1e-6, 0.5], [0.5, 1.1], [math.nan, 2.0], [math.inf]])
+def test_check_unit_interval_refuses(values):
+    with pytest.raises(ValueError, match=r"codes must lie in \[0, 1\], got values from "):
+        check_unit_interval(torch.tensor(values), "codes")
 
 
 def test_check_rows_counts_rows_only():
