@@ -12,7 +12,7 @@ import numpy as np
 from pml_proxyext.benchmark.evaluation import METRICS
 from pml_proxyext.benchmark.inference import bootstrap_interval, holm, paired_p_value
 from pml_proxyext.benchmark.report import provenance_line
-from pml_proxyext.benchmark.summaries import METRIC_NAMES, RANKED_BY, Summary
+from pml_proxyext.benchmark.summaries import METRIC_NAMES, Summary
 from pml_proxyext.benchmark.tables import TextTable
 
 __all__ = ["Change", "Difference", "differences_table", "paired_differences"]
@@ -41,7 +41,7 @@ class Difference:
         base: what it is compared with.
         seeds: the seeds that both have.
         changes: by metric.
-        p_value: of the paired t test on MAP@R.
+        p_value: of the paired t test on the metric that the method is ranked by.
         adjusted_p: the same after Holm's correction over all comparisons made together.
     """
 
@@ -52,9 +52,14 @@ class Difference:
     p_value: float
     adjusted_p: float
 
+    @property
+    def gain(self) -> Change:
+        """The change of the metric that the method is ranked by."""
+        return self.changes[self.method.ranked_by]
+
 
 def paired_differences(summaries: Sequence[Summary], bases: Mapping[str, str | None]) -> list[Difference]:
-    """Compare each method with its base; the largest gain in MAP@R comes first, NaN last.
+    """Compare each method with its base; the largest gain comes first, NaN last.
 
     Runs of one seed share initial weights and data, so that their difference varies less than either. Only runs on the
     same data and split, with as many steps, in the same environment are compared. If the base is there with several
@@ -76,7 +81,7 @@ def paired_differences(summaries: Sequence[Summary], bases: Mapping[str, str | N
             found.append(_difference(method, max(candidates, key=lambda base: _preference(method, base))))
     adjusted = holm([difference.p_value for difference in found])
     found = [replace(difference, adjusted_p=p) for difference, p in zip(found, adjusted, strict=True)]
-    return sorted(found, key=lambda difference: np.nan_to_num(-difference.changes[RANKED_BY].mean, nan=np.inf))
+    return sorted(found, key=lambda difference: np.nan_to_num(-difference.gain.mean, nan=np.inf))
 
 
 def _place(summary: Summary) -> tuple[str, str, int, str]:
@@ -97,19 +102,22 @@ def _difference(method: Summary, base: Summary) -> Difference:
     scores = [{run["seed"]: run["metrics"] for run in summary.runs} for summary in (method, base)]
     pairs = {
         name: [scores[0][seed][name] - scores[1][seed][name] for seed in seeds]
-        for name in METRIC_NAMES
-        if name in method.metrics and name in base.metrics
+        for name in method.metrics
+        if name in base.metrics
     }
     changes = {name: Change(float(np.mean(pair)), *bootstrap_interval(pair)) for name, pair in pairs.items()}
-    return Difference(method, base, seeds, changes, paired_p_value(pairs[RANKED_BY]), math.nan)
+    return Difference(method, base, seeds, changes, paired_p_value(pairs[method.ranked_by]), math.nan)
 
 
-def differences_table(differences: Sequence[Difference], recipes: Sequence[str] | None = None) -> TextTable:
+def differences_table(
+    differences: Sequence[Difference], recipes: Sequence[str] | None = None, metrics: Sequence[str] = METRICS
+) -> TextTable:
     """Return one row for each comparison.
 
     Args:
         differences: all that were made. P-values are corrected for all of them, whichever are shown.
         recipes: the methods to show; None for all.
+        metrics: those to show.
 
     Raises:
         ValueError: if none is left.
@@ -126,13 +134,13 @@ def differences_table(differences: Sequence[Difference], recipes: Sequence[str] 
         "Compared with": [difference.base.label for difference in differences],
         **({"Data": [method.data for method in methods]} if several_data else {}),
         **({"Steps": [str(method.steps) for method in methods]} if several_steps else {}),
-        **{METRIC_NAMES[name]: [str(d.changes.get(name, "")) for d in differences] for name in METRICS},
+        **{METRIC_NAMES[name]: [str(d.changes.get(name, "")) for d in differences] for name in metrics},
         "p (Holm)": [_p_text(difference.adjusted_p) for difference in differences],
         "Seeds": [str(len(difference.seeds)) for difference in differences],
     }
     parts = [
         "difference in points, mean over paired seeds [95% bootstrap-t interval]",
-        f"p of a paired t test on MAP@R, corrected by Holm for {tests} comparisons",
+        f"p of a paired t test on {METRIC_NAMES[methods[0].ranked_by]}, corrected by Holm for {tests} comparisons",
     ]
     caption = provenance_line([*methods, *(difference.base for difference in differences)], parts)
     rows = list(zip(*columns.values(), strict=True))

@@ -17,7 +17,7 @@ from sklearn.manifold import TSNE
 from pml_proxyext.benchmark.comparison import Difference
 from pml_proxyext.benchmark.ranks import Ranking
 from pml_proxyext.benchmark.rejection import RejectionCurve
-from pml_proxyext.benchmark.summaries import RANKED_BY, Estimate, Summary
+from pml_proxyext.benchmark.summaries import METRIC_NAMES, RANKED_BY, Estimate, Summary
 
 __all__ = ["draw_curves", "draw_differences", "draw_projection", "draw_ranks", "draw_rejection", "draw_scores"]
 
@@ -101,13 +101,14 @@ def _friedman(p_value: float) -> str:
 
 
 def draw_differences(differences: Sequence[Difference]) -> Figure:
-    """Draw what each method gains over its base in MAP@R, with the 95% interval over paired seeds."""
-    title = "Gain in MAP@R over the base, mean and 95% interval over paired seeds"
+    """Draw what each method gains over its base, with the 95% interval over paired seeds."""
+    metric = METRIC_NAMES[differences[0].method.ranked_by]
+    title = f"Gain in {metric} over the base, mean and 95% interval over paired seeds"
     labels = [f"{difference.method.label} vs {difference.base.label}" for difference in differences]
     if len({difference.method.data for difference in differences}) > 1:
         labels = [f"{label}, {difference.method.data}" for label, difference in zip(labels, differences, strict=True)]
     figure, axes = _rows(title, labels)
-    changes = [difference.changes[RANKED_BY] for difference in differences]
+    changes = [difference.gain for difference in differences]
     columns = [(100 * change.mean, 100 * change.low, 100 * change.high) for change in changes]
     axes.axvline(0, color="black", linewidth=1)
     _dots(axes, *zip(*columns, strict=True))
@@ -115,7 +116,7 @@ def draw_differences(differences: Sequence[Difference]) -> Figure:
     axes.set_xscale("symlog", linthresh=1)
     axes.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1, subs=(1, 3)))
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_xlabel("difference of MAP@R (points, log beyond 1)")
+    axes.set_xlabel(f"difference of {metric} (points, log beyond 1)")
     return figure
 
 

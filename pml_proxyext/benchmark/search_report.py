@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pml_proxyext.benchmark.report import provenance_line
-from pml_proxyext.benchmark.summaries import Summary, summarise
+from pml_proxyext.benchmark.summaries import METRIC_NAMES, Summary, summarise
 from pml_proxyext.benchmark.tables import TextTable
 
 __all__ = ["search_table"]
@@ -35,11 +35,12 @@ def search_table(records: Iterable[dict[str, Any]], chosen: Mapping[str, Mapping
     trials: dict[str, list[Summary]] = defaultdict(list)
     for summary in summaries:  # the best comes first, and so does its method
         trials[summary.recipe].append(summary)
+    metric = METRIC_NAMES[summaries[0].ranked_by]
     columns = {
         "Method": [of_one[0].title for of_one in trials.values()],
         "Trials": [str(len(of_one)) for of_one in trials.values()],
-        "Best MAP@R": [_percent(of_one[0].score.mean) for of_one in trials.values()],
-        "Median MAP@R": [_percent(_median(of_one)) for of_one in trials.values()],
+        f"Best {metric}": [_percent(of_one[0].score.mean) for of_one in trials.values()],
+        f"Median {metric}": [_percent(_median(of_one)) for of_one in trials.values()],
         "Chosen": [_settings(chosen.get(recipe, {})) for recipe in trials],
         "CPU seconds": [_cpu_seconds(of_one) for of_one in trials.values()],
     }

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-__all__ = ["METRIC_NAMES", "RANKED_BY", "Estimate", "Summary", "select", "summarise"]
+__all__ = ["METRIC_NAMES", "RANKED_BY", "RANKED_BY_ACROSS", "Estimate", "Summary", "select", "summarise"]
 
 #: What tables call the metrics.
 METRIC_NAMES = {
@@ -20,9 +20,14 @@ METRIC_NAMES = {
     "r_precision": "R-precision",
     "mean_average_precision_at_r": "MAP@R",
     "NMI": "NMI",
+    "mean_average_precision": "mAP",
+    "recall_at_1": "R@1",
+    "recall_at_10": "R@10",
 }
 #: The metric that methods are ordered by.
 RANKED_BY = "mean_average_precision_at_r"
+#: The same where queries and references are of two modalities.
+RANKED_BY_ACROSS = "mean_average_precision"
 
 
 @dataclass(frozen=True)
@@ -67,9 +72,14 @@ class Summary:
     runs: list[dict[str, Any]]
 
     @property
+    def ranked_by(self) -> str:
+        """Name of the metric that tables and figures rank by: MAP@R, or mAP across modalities."""
+        return RANKED_BY_ACROSS if RANKED_BY_ACROSS in self.metrics else RANKED_BY
+
+    @property
     def score(self) -> Estimate:
-        """The metric that tables and figures rank by: MAP@R."""
-        return self.metrics[RANKED_BY]
+        """The metric that tables and figures rank by."""
+        return self.metrics[self.ranked_by]
 
     @property
     def title(self) -> str:
@@ -123,7 +133,7 @@ def select(
 
 
 def summarise(records: Iterable[dict[str, Any]]) -> list[Summary]:
-    """Gather the seeds of each method with the same settings; the best MAP@R comes first, NaN last.
+    """Gather the seeds of each method with the same settings; the best score comes first, NaN last.
 
     A metric that some of the seeds lack is left out. Results with settings from a search, from before a recipe was
     changed, from other versions or from another machine stand apart, and labels say in which of these they differ.

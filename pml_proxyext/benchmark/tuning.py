@@ -16,10 +16,19 @@ from pml_proxyext.benchmark.jobs import run_all
 from pml_proxyext.benchmark.recipes import get_recipe
 from pml_proxyext.benchmark.results import read_results
 from pml_proxyext.benchmark.run import Run
-from pml_proxyext.benchmark.search_spaces import search_space
+from pml_proxyext.benchmark.search_spaces import Dimension, search_space
 from pml_proxyext.utils.checks import check_integer
 
-__all__ = ["SETTINGS_FILE", "choose", "read_settings", "shipped_settings", "trials", "tune", "write_settings"]
+__all__ = [
+    "SETTINGS_FILE",
+    "choose",
+    "draw_settings",
+    "read_settings",
+    "shipped_settings",
+    "trials",
+    "tune",
+    "write_settings",
+]
 
 #: Name of the file of chosen settings in a folder of a search.
 SETTINGS_FILE = "settings.json"
@@ -50,10 +59,22 @@ def trials(recipe: str, budget: int, base_settings: Settings | None = None) -> l
     inherited = get_recipe(recipe).over_base(base_settings or {})
     if not space:
         return [inherited]
-    seed = int.from_bytes(hashlib.sha256(recipe.encode()).digest()[:4], "big")
-    points = qmc.Halton(len(space), scramble=True, seed=seed).random(budget - 1)
-    drawn = [{key: space[key].at(float(u)) for key, u in zip(space, point, strict=True)} for point in points]
-    return [inherited, *({**inherited, **trial} for trial in drawn)]
+    return [inherited, *({**inherited, **trial} for trial in draw_settings(space, budget - 1, recipe))]
+
+
+def draw_settings(space: Mapping[str, Dimension], count: int, name: str) -> list[dict[str, Any]]:
+    """Return the first points of the scrambled Halton sequence that belongs to a name.
+
+    Two spaces that begin with the same settings have the same values of them under one name.
+
+    Example:
+        >>> from pml_proxyext.benchmark.search_spaces import LogUniform
+        >>> draw_settings({"lr": LogUniform(1e-3, 1e-1)}, 2, "a name")
+        [{'lr': 0.0127}, {'lr': 0.00143}]
+    """
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
+    points = qmc.Halton(len(space), scramble=True, seed=seed).random(count)
+    return [{key: space[key].at(float(u)) for key, u in zip(space, point, strict=True)} for point in points]
 
 
 def tune(

@@ -14,7 +14,7 @@ from pml_proxyext.benchmark.datasets.emoji_sources import VENDORS
 from pml_proxyext.benchmark.datasets.frozen_features import efficientnet_features, project_features
 from pml_proxyext.benchmark.datasets.retrieval_set import MemorySet, RetrievalData, Split, split_classes
 
-__all__ = ["load_emoji", "load_emoji_images", "prepare_emoji"]
+__all__ = ["load_emoji", "load_emoji_images", "prepare_emoji", "prepared_emoji", "split_emoji"]
 
 _RECIPE_VERSION = 1  # part of the cache's name: raise it when packages, drawings or features change
 _FEATURE_SIZE = 256
@@ -56,8 +56,8 @@ def load_emoji(split: Split = "test") -> RetrievalData:
     Raises:
         ValueError: if :func:`prepare_emoji` has not been run.
     """
-    arrays = _prepared("features")
-    train, evaluation = _split(arrays, split)
+    arrays = prepared_emoji("features")
+    train, evaluation = split_emoji(arrays, split)
     features = project_features(arrays["features"], np.isin(arrays["classes"], train), _FEATURE_SIZE)
     return _retrieval_data("emoji", features, arrays, train, evaluation)
 
@@ -68,19 +68,26 @@ def load_emoji_images(split: Split = "test") -> RetrievalData:
     Raises:
         ValueError: if :func:`prepare_emoji` has not been run.
     """
-    arrays = _prepared("images")
+    arrays = prepared_emoji("images")
     count, height, width, channels = arrays["images"].shape
     blocks = arrays["images"].reshape(count, height // 2, 2, width // 2, 2, channels)
     images = np.rint(blocks.mean((2, 4), dtype=np.float32)).astype(np.uint8)
-    return _retrieval_data("emoji_images", images, arrays, *_split(arrays, split))
+    return _retrieval_data("emoji_images", images, arrays, *split_emoji(arrays, split))
 
 
 def _path() -> Path:
     return cache_directory() / f"emoji-v{_RECIPE_VERSION}.npz"
 
 
-def _prepared(samples: str) -> _Arrays:
-    """Return the arrays without the twin's drawings."""
+def prepared_emoji(samples: str) -> _Arrays:
+    """Return the arrays without the twin's drawings: one that is named, and the descriptions.
+
+    Args:
+        samples: ``"features"`` ``(N, 1280)`` or ``"images"`` ``(N, 64, 64, 3)``.
+
+    Raises:
+        ValueError: if :func:`prepare_emoji` has not been run.
+    """
     arrays = read_arrays(_path(), [samples, *_DESCRIPTIONS])
     if arrays is None:
         raise ValueError(
@@ -92,7 +99,8 @@ def _prepared(samples: str) -> _Arrays:
     return arrays
 
 
-def _split(arrays: _Arrays, split: Split) -> tuple[list[int], list[int]]:
+def split_emoji(arrays: _Arrays, split: Split) -> tuple[list[int], list[int]]:
+    """Return the classes to train on and those to evaluate on."""
     return split_classes([f"emoji64:{key}" for key in arrays["keys"]], split)  # another prefix would be another split
 
 

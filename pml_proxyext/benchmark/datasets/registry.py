@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from pml_proxyext.benchmark.datasets.emoji import load_emoji, load_emoji_images, prepare_emoji
+from pml_proxyext.benchmark.datasets.emoji_text import prepare_emoji_text
 from pml_proxyext.benchmark.datasets.glyphs import load_glyphs
 from pml_proxyext.benchmark.datasets.photographs import load_inshop, load_photographs, prepare_photographs
 from pml_proxyext.benchmark.datasets.retrieval_set import RetrievalData, Split
@@ -54,11 +55,15 @@ DATASETS: dict[str, DataSource] = {
 }
 
 
+# What has no recipes of its own, but experiments that look at two modalities.
+_MORE_TO_PREPARE = {"emoji_text": prepare_emoji_text}
+
+
 def prepare(name: str) -> str:
     """Fetch or compute what a data set needs before it can be loaded; a data set that needs nothing is left alone.
 
     Args:
-        name: one of :data:`DATASETS`.
+        name: one of :data:`DATASETS`, or ``"emoji_text"``.
 
     Returns:
         what there is now, for the user to read.
@@ -66,8 +71,9 @@ def prepare(name: str) -> str:
     Raises:
         ValueError: for an unknown name; it suggests the nearest ones.
     """
-    source = DATASETS[check_choice("data", name, DATASETS)]
-    return source.prepare() if source.prepare is not None else f"{name} needs no preparation"
+    prepared = {**{key: source.prepare for key, source in DATASETS.items()}, **_MORE_TO_PREPARE}
+    prepare_it = prepared[check_choice("data", name, prepared)]
+    return prepare_it() if prepare_it is not None else f"{name} needs no preparation"
 
 
 def load_data(name: str, split: Split = "test") -> RetrievalData:

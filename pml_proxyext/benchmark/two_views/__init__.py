@@ -1,0 +1,1 @@
+"""Comparison of losses that bring two modalities into one space."""
