@@ -104,9 +104,9 @@ class CrossEntropyDMLLoss(ProxyLoss):
         logits = self.get_logits(self._drop(embeddings))
         epsilon, entropy = self.label_smoothing, 0.0
         if self.smoothing == "boudiaf" and epsilon > 0:
-            other = epsilon / (self.num_classes - 1)
-            entropy = -(1 - epsilon) * math.log(1 - epsilon) - epsilon * math.log(other)
-            epsilon = min(other * self.num_classes, 1.0)  # rounding may pass 1, which torch refuses
+            others = self.num_classes - 1
+            entropy = -(1 - epsilon) * math.log(1 - epsilon) - epsilon * (math.log(epsilon) - math.log(others))
+            epsilon = min(epsilon / others * self.num_classes, 1.0)  # rounding may pass 1, which torch refuses
         return (cross_entropy(logits, labels, reduction="none", label_smoothing=epsilon) - entropy) * weights
 
     def get_logits(self, embeddings: Tensor) -> Tensor:

@@ -84,7 +84,11 @@ def hyper_parameters(hyper: Mapping[str, Hyper]) -> SearchStrategy[dict[str, flo
     """Return a strategy for values of hyper-parameters in their ranges."""
 
     def values(one: Hyper) -> SearchStrategy[float]:
-        return st.integers(int(one.low), int(one.high)) if one.is_integer else st.floats(one.low, one.high)
+        return (
+            st.integers(int(one.low), int(one.high))
+            if one.is_integer
+            else st.floats(one.low, one.high, allow_subnormal=False)
+        )
 
     return st.fixed_dictionaries({name: values(one) for name, one in hyper.items()})
 

@@ -208,3 +208,13 @@ def test_repr_shows_the_settings():
 def test_invalid_hyper_parameters_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         CrossEntropyDMLLoss(C, D, **arguments)
+
+
+def test_the_least_smoothing_there_is_is_none():
+    embeddings, labels = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 1, 2])
+    values = []
+    for smoothing in (5e-324, 0.0):
+        loss = CrossEntropyDMLLoss(3, 3, label_smoothing=smoothing, dropout=0.0, weight_init_func=None)
+        loss.proxies.data = torch.eye(3)
+        values.append(loss(embeddings, labels))
+    torch.testing.assert_close(*values)
