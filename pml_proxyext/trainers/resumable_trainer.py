@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from pytorch_metric_learning.trainers import BaseTrainer
@@ -67,7 +67,7 @@ class ResumableTrainer(BaseTrainer):
         super().initialize_dataloader()
         if not self.iterations_per_epoch:
             raise ValueError(f"batch_size must be at most the number of samples, got {self.batch_size}")
-        passes = _Passes(self.dataloader, self.dataloader_iter, self._random_states, start)
+        passes = _Passes(self.dataloader, self.dataloader_iter, self._owners(), start)
         if resumed is not None and data:
             passes.skip(data["batches"])
             restore_random_states(resumed["random"], self._owners())
@@ -137,10 +137,10 @@ class _Passes:
         self,
         loader: DataLoader[Any],
         first_pass: Iterator[Any],
-        states: Callable[[], dict[str, Any]],
+        owners: list[Any],
         start: dict[str, Any],
     ) -> None:
-        self.loader, self.current, self.states, self.start = loader, first_pass, states, start
+        self.loader, self.current, self.owners, self.start = loader, first_pass, owners, start
         self.batches = 0
 
     def __iter__(self) -> _Passes:
@@ -150,7 +150,7 @@ class _Passes:
         try:
             batch = next(self.current)
         except StopIteration:
-            self.start, self.batches = self.states(), 0
+            self.start, self.batches = random_states(self.owners), 0
             self.current = iter(self.loader)
             batch = self._first()
         self.batches += 1

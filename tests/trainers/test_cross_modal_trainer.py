@@ -10,9 +10,10 @@ from pytorch_metric_learning.utils import logging_presets
 from torch import nn
 from torch.utils.data import Dataset, StackDataset
 
-from pml_proxyext.losses import CrossCLRLoss
+from pml_proxyext.losses import CrossCLRLoss, HammingAlignmentLoss, JointCrossEntropyLoss
 from pml_proxyext.miners import InfluentialNegativeMiner
-from pml_proxyext.testers import CrossModalTester
+from pml_proxyext.models import DBELayer
+from pml_proxyext.testers import CrossModalTester, HammingKNN, MultiLabelAccuracyCalculator
 from pml_proxyext.trainers import CrossModalTrainer
 from pml_proxyext.wrappers import CrossModalMemory, DistributedLossWrapper
 
@@ -333,6 +334,38 @@ def test_training_finds_the_partners_and_pml_keeps_records(tmp_path):
         models["ref_trunk"].weight.zero_()
     assert hooks.load_latest_saved_models(trainer, str(tmp_path / "models"), CPU) == 21
     assert torch.equal(saved["weight"], models["ref_trunk"].weight)
+
+
+def test_codes_of_two_views_with_several_labels_are_trained_and_found():
+    a, b = views(96, seed=1)
+    labels = torch.stack([a[:, 0] > 0, a[:, 1] > 0, a[:, 2] > 0.5], dim=1)  # functions of the hidden point
+    data = Rows(data=a, ref_data=b, labels=labels.float())
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        models = {"trunk": DBELayer(6, 16), "ref_trunk": DBELayer(5, 16)}
+        losses = {name: JointCrossEntropyLoss(3, 16) for name in ("class_loss", "ref_class_loss")}
+        losses["alignment_loss"] = HammingAlignmentLoss()
+    knn = HammingKNN()
+    calculator = MultiLabelAccuracyCalculator(include=["mean_average_precision"], knn_func=knn, device=CPU)
+    tester = CrossModalTester(
+        models["ref_trunk"],
+        accuracy_calculator=calculator,
+        normalize_embeddings=False,
+        dataloader_num_workers=0,
+        data_device=CPU,
+    )
+    name = "mean_average_precision_level0"
+    before = tester.test({"train": data}, 0, models["trunk"])["train"][name]
+    optimizers = {
+        f"{name}_optimizer": torch.optim.Adam(part.parameters(), lr=0.02)
+        for name, part in {**models, **losses}.items()
+        if name != "alignment_loss"
+    }
+    weights = {"class_loss": 1, "ref_class_loss": 1, "alignment_loss": 4}
+    options = {"sampler": list(range(96)), "optimizers": optimizers, "loss_weights": weights}
+    make_trainer(losses, data, models, **options).train(num_epochs=15)
+    after = tester.test({"train": data}, 1, models["trunk"])["train"][name]
+    assert 1 - after < (1 - before) / 2
 
 
 def test_one_module_may_serve_both_modalities():

@@ -150,10 +150,13 @@ def test_two_halves_are_the_whole(sampler, stop):
 def test_two_halves_are_the_whole_with_worker_processes():
     with torch.random.fork_rng():
         seed_everything(0)
-        losses, states = run(make_trainer(workers=1, dataset=FromTorch()), 3)
+        trainer = make_trainer(workers=1, dataset=FromTorch())
+        losses, states = run(trainer, 3)
         seed_everything(1)
         resumed = make_trainer(workers=1, dataset=FromTorch())
         later_losses, later_states = run(resumed, 3, resumed.load_state_dict(states[1]))
+    for ended in (trainer, resumed):
+        del ended.dataloader_iter  # left to the garbage collector, a worker is waited for five seconds
     assert later_losses == losses[2:]
     assert different(later_states[3], states[3]) == []
 
