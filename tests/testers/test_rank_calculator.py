@@ -104,6 +104,17 @@ def test_scores_do_not_depend_on_the_order_of_references_nor_on_the_size_of_chun
         assert found == pytest.approx(expected, rel=1e-12)
 
 
+def test_references_that_are_alike_are_level_even_if_their_sums_differ_in_the_last_digits():
+    class Unsteady(CosineSimilarity):
+        def compute_mat(self, query_emb, ref_emb):
+            mat = super().compute_mat(query_emb, ref_emb)
+            return mat + 1e-14 * torch.arange(mat.shape[1])
+
+    reference = torch.randn(1, 3, generator=torch.Generator().manual_seed(0)).expand(20, 3)
+    data = (reference, torch.arange(20), reference, torch.arange(20))
+    assert make_calculator(distance=Unsteady()).get_accuracy(*data)["median_rank"] == 10.5
+
+
 def test_queries_are_not_found_among_themselves():
     embeddings = few_levels(3, 7)
     labels = torch.tensor([0, 0, 1, 1, 1, 2, 0])
