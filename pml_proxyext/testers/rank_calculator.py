@@ -34,11 +34,11 @@ class _Found:
 class RankCalculator(AccuracyCalculator):
     r"""PML's calculator with the scores of retrieval between modalities, from the ranks among all references.
 
-    ========================  =======================================================================================
-    ``recall_at_1``, ...      share of queries with a relevant reference among their first 1, ...
-    ``median_rank``           median over queries of the rank of the first relevant reference, 1 being the best
+    ==========================  =====================================================================================
+    ``recall_at_1``, ...        share of queries with a relevant reference among their first 1, ...
+    ``median_rank``             median over queries of the rank of the first relevant reference, 1 being the best
     ``mean_average_precision``  mean over queries of the average precision over all references
-    ========================  =======================================================================================
+    ==========================  =====================================================================================
 
     References at the same distance from a query are in random order, and all scores are expectations over that order
     (for the median rank: the median of the expected ranks). So embeddings that are all alike score by chance, and codes

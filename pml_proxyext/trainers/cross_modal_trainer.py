@@ -68,7 +68,8 @@ class CrossModalTrainer(ResumableTrainer):
     twice, PML's pair losses think that a batch is compared with itself, and drop the pairs of partners.
 
     Args:
-        *args, **kwargs: as PML's ``BaseTrainer`` takes them.
+        *args: as PML's ``BaseTrainer`` takes them.
+        **kwargs: as PML's ``BaseTrainer`` takes them.
 
     Raises:
         ValueError: for keys other than those above, without ``trunk`` and ``ref_trunk``, if a trainable parameter of a

@@ -44,7 +44,8 @@ class ResumableTrainer(BaseTrainer):
         trainer.train(next_epoch, num_epochs=100)
 
     Args:
-        *args, **kwargs: as PML's ``BaseTrainer`` takes them.
+        *args: as PML's ``BaseTrainer`` takes them.
+        **kwargs: as PML's ``BaseTrainer`` takes them.
 
     Raises:
         ValueError: by ``train`` if the data has no whole batch, where PML does nothing or ends in StopIteration.
