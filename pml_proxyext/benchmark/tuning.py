@@ -70,7 +70,7 @@ def draw_settings(space: Mapping[str, Dimension], count: int, name: str) -> list
     Example:
         >>> from pml_proxyext.benchmark.search_spaces import LogUniform
         >>> draw_settings({"lr": LogUniform(1e-3, 1e-1)}, 2, "a name")
-        [{'lr': 0.0127}, {'lr': 0.00143}]
+        [{'lr': 0.0243}, {'lr': 0.00243}]
     """
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
     points = qmc.Halton(len(space), scramble=True, seed=seed).random(count)

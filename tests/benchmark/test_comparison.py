@@ -139,3 +139,19 @@ def test_small_p_values_are_bounds():
     lines = [record("anchor", seed, score) for seed, score in enumerate(base)]
     lines += [record("nir", seed, score + 0.1 + 1e-4 * seed) for seed, score in enumerate(base)]
     assert differences_table(differences(*lines)).rows[0][-2] == "< 0.001"
+
+
+def test_methods_with_map_across_modalities_are_compared_by_it():
+    lines = []
+    for name in ("anchor", "nir"):
+        for seed, score in enumerate(SCORES[name]):
+            metrics = {"mean_average_precision": score, "recall_at_1": 1 - score}
+            lines.append({**record(name, seed, score), "metrics": metrics})
+    (nir,) = differences(*lines)
+    mean = np.mean(np.subtract(SCORES["nir"], SCORES["anchor"]))
+    assert nir.gain.mean == pytest.approx(mean)
+    assert nir.changes["recall_at_1"].mean == pytest.approx(-mean)
+    assert nir.p_value == pytest.approx(stats.ttest_rel(SCORES["nir"], SCORES["anchor"]).pvalue)
+    table = differences_table([nir], metrics=["recall_at_1", "mean_average_precision"])
+    assert table.header[2:4] == ["R@1", "mAP"]
+    assert "t test on mAP," in table.caption

@@ -6,9 +6,11 @@ from pml_proxyext.benchmark.datasets import DATASETS
 from pml_proxyext.benchmark.recipes import RECIPES, get_recipe
 from pml_proxyext.benchmark.results import read_results
 from pml_proxyext.benchmark.run import Run
+from pml_proxyext.benchmark.search_spaces import LogUniform, Uniform
 from pml_proxyext.benchmark.tuning import (
     SETTINGS_FILE,
     choose,
+    draw_settings,
     read_settings,
     shipped_settings,
     trials,
@@ -105,3 +107,11 @@ def test_shipped_settings_fit_the_recipes(data):
 def test_tune_with_a_budget_out_of_range_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="budget must be an integer >= 1, got 0"):
         tune(["supcon"], "glyphs", 0, tmp_path)
+
+
+def test_spaces_that_begin_alike_have_the_same_points_of_what_they_share():
+    shared = {"lr": LogUniform(1e-3, 1e-1), "dropout": Uniform(0.0, 0.7)}
+    few = draw_settings(shared, 6, "a name")
+    more = draw_settings({**shared, "margin": Uniform(0.0, 1.0)}, 6, "a name")
+    assert [{key: one[key] for key in shared} for one in more] == few
+    assert draw_settings(shared, 6, "another name") != few

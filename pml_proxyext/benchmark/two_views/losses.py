@@ -105,7 +105,7 @@ class DebiasedLoss(TwoViewLoss):
         self, embeddings: Tensor, labels: Tensor | None, indices_tuple: Any, ref_emb: Tensor, ref_labels: Tensor | None
     ) -> dict[str, dict[str, Any]]:
         logits, is_negative = self.distance(embeddings, ref_emb) / self.temperature, _negatives(labels, ref_labels)
-        positive, log_count = logits.diagonal(), is_negative.sum(1).log()
+        positive, log_count = logits.diagonal(), is_negative.sum(1).to(logits).log()
         log_mean = logits.masked_fill(~is_negative, -math.inf).logsumexp(1) - log_count
         if self.positive_share:
             # log(e^m - e^q) = m + log(1 - e^(q - m)); where q >= m there is no such logarithm, and the bound holds.

@@ -20,7 +20,7 @@ def _entry(hexcode, label, group=0, subgroup=0, **more):
 
 
 DATA = [
-    *(_entry(key, label, order=100 + i) for i, (key, label) in enumerate(LABELS.items())),
+    *(_entry(key, label, order=100 + i, tags=["food", "plant"]) for i, (key, label) in enumerate(LABELS.items())),
     _entry("2764-FE0F", "red heart", order=1),
     _entry("1F431", "cat face", order=2),
     _entry("1F43B", "bear", order=3),  # three vendors only
