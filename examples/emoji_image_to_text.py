@@ -5,25 +5,28 @@
     python examples/emoji_image_to_text.py [--smoke]
 
 The first call needs the extras emoji and emoji-text, and fetches and encodes; a trial (--smoke) does without. The
-search tries settings on validation classes; the last call trains with the ones that our search chose, and evaluates on
-test classes. docs/crossclr.md says what came out. A second call goes on where the first was interrupted.
+search tries settings on validation classes; the last call trains with the best of those that our search has left in
+docs/results, and evaluates on test classes. docs/crossclr.md says what came out. A second call goes on where the first
+was interrupted.
 """
 
 from __future__ import annotations
 
 import sys
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 from pml_proxyext.benchmark.datasets.emoji_text import load_emoji_text
 from pml_proxyext.benchmark.datasets.paired_views import stand_in
 from pml_proxyext.benchmark.experiments import Experiment
-from pml_proxyext.benchmark.tuning import shipped_settings
+from pml_proxyext.benchmark.results import read_results
 from pml_proxyext.benchmark.two_views.methods import METHODS
-from pml_proxyext.benchmark.two_views.report import draw, draw_search, gains, scores, search
+from pml_proxyext.benchmark.two_views.report import best_settings, draw, draw_search, gains, scores, search
 from pml_proxyext.benchmark.two_views.training import score, train
 
-DATA, TRIALS, SEEDS, STEPS, SMOKE_STEPS = "emoji_text", 12, 5, 300, 4
+DATA, TRIALS, SEEDS, STEPS, SMOKE_STEPS = "emoji_text", 12, 10, 300, 4
+SEARCHED = Path(__file__).parents[1] / "docs" / "results" / "search_emoji_text"
 LOADERS = {DATA: cache(load_emoji_text), "stand_in": cache(stand_in)}
 
 
@@ -43,8 +46,8 @@ def settings_of_search(data: str, budget: int, steps: int) -> list[dict[str, Any
 
 
 def settings_of_test(data: str, seeds: int, steps: int) -> list[dict[str, Any]]:
-    """Return all seeds of all methods, with what our search chose; what it has not seen is as at first."""
-    chosen = shipped_settings(DATA)
+    """Return all seeds of all methods, with what our search chose; a script without its results begins anew."""
+    chosen = best_settings(read_results(SEARCHED)) if SEARCHED.is_dir() else {}
     return [
         {"recipe": name, "seed": seed, "data": data, "split": "test", "steps": steps}
         | chosen.get(name, method.trials(1)[0])
