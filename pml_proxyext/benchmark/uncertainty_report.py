@@ -21,7 +21,10 @@ __all__ = [
 ]
 
 #: The recipes whose loss looks at the norm of an embedding; all others look at its direction alone.
-NORM_TRAINED = ("el_nivmf", "el_nivmf_guided", "el_vmf", "b_vmf", "kl_vmf", "nivmf_l2")
+NORM_TRAINED = (
+    *("el_nivmf", "el_nivmf_guided", "el_vmf", "b_vmf", "kl_vmf", "nivmf_l2"),
+    *("cross_entropy", "pairwise_cross_entropy", "simplified_pairwise_cross_entropy"),
+)
 
 _KINDS = {"clean": "clean", "blur": "blurred", "occlusion": "occluded", "mixture": "mixed"}
 _INTERVAL = "percent, mean ± 95% confidence interval over seeds (Student's t)"
