@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("list", help="show the recipes and data sets")
 
     prepare = commands.add_parser("prepare", help="fetch and build a data set, once")
-    prepare.add_argument("data", metavar="NAME", help="'emoji', or 'emoji_text'")
+    prepare.add_argument("data", metavar="NAME", help="'emoji', 'emoji_text' or 'emoji_vendors'")
 
     run = commands.add_parser("run", help="train and evaluate; finished runs are not repeated, killed ones go on")
     run.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N", help="default: 0")

@@ -9,6 +9,7 @@ from typing import Any
 
 from pml_proxyext.benchmark.datasets.emoji import load_emoji, load_emoji_images, prepare_emoji
 from pml_proxyext.benchmark.datasets.emoji_text import prepare_emoji_text
+from pml_proxyext.benchmark.datasets.emoji_vendors import prepare_emoji_vendors
 from pml_proxyext.benchmark.datasets.glyphs import load_glyphs
 from pml_proxyext.benchmark.datasets.photographs import load_inshop, load_photographs, prepare_photographs
 from pml_proxyext.benchmark.datasets.retrieval_set import RetrievalData, Split
@@ -55,15 +56,15 @@ DATASETS: dict[str, DataSource] = {
 }
 
 
-# What has no recipes of its own, but experiments that look at two modalities.
-_MORE_TO_PREPARE = {"emoji_text": prepare_emoji_text}
+# What has no recipes of its own, but experiments that look at two views.
+_MORE_TO_PREPARE = {"emoji_text": prepare_emoji_text, "emoji_vendors": prepare_emoji_vendors}
 
 
 def prepare(name: str) -> str:
     """Fetch or compute what a data set needs before it can be loaded; a data set that needs nothing is left alone.
 
     Args:
-        name: one of :data:`DATASETS`, or ``"emoji_text"``.
+        name: one of :data:`DATASETS`, ``"emoji_text"`` or ``"emoji_vendors"``.
 
     Returns:
         what there is now, for the user to read.
