@@ -27,7 +27,7 @@ from pml_proxyext.benchmark.tables import TextTable
 from pml_proxyext.benchmark.two_views.codes import CodeMethod, queries_per_second, score_codes, train_codes
 from pml_proxyext.models import binarize
 
-DATA, TRIALS, SEEDS, STEPS, WIDTHS, SEARCHED_WIDTH = "emoji_vendors", 6, 5, 200, (16, 32, 64), 32
+DATA, TRIALS, SEEDS, STEPS, WIDTHS, SEARCHED_WIDTH = "emoji_vendors", 12, 5, 200, (16, 32, 64), 32
 LOADERS = {DATA: cache(load_emoji_vendors), "stand_in": cache(vendor_stand_in)}
 REFERENCES = {DATA: 100_000, "stand_in": 1000}  # of the measurement of speed
 

@@ -50,7 +50,7 @@ class CodeMethod:
         first = {"lr": 3e-3, "dropout": 0.3}
         space: dict[str, Dimension] = {"lr": LogUniform(1e-3, 3e-2), "dropout": Uniform(0.0, 0.7)}
         if self.is_aligned:
-            first["weight"], space["weight"] = 4.0, LogUniform(0.5, 16.0)
+            first["weight"], space["weight"] = 4.0, LogUniform(0.1, 16.0)
         return [first, *draw_settings(space, budget - 1, "emoji codes")]
 
 
@@ -113,7 +113,7 @@ def _cosine_alignment(embeddings: Tensor, ref_emb: Tensor) -> Tensor:
 
 
 def score_codes(a: Tensor, b: Tensor, data: TwoVendorGroups, is_binary: bool) -> dict[str, float]:
-    """Return means over both directions, as fractions: mAP among all references for both meanings of relevant, and others.
+    """Return means over both directions, as fractions: mAP over all for both meanings of relevant, and other scores.
 
     Args:
         a, b: codes of zeros and ones, or floats of length one, of the drawings of both views.
