@@ -39,6 +39,7 @@ bench: $(READY)  ## speed and memory against honest baselines
 RENDER := $(BENCHMARK) table --results docs/results
 RESULTS_PAGE := --into docs/results.md
 EXPERIMENT := --table --into docs/theory_experiments.md --figures docs/figures --results docs/results
+TWO_VIEWS := --table --into docs/crossclr.md --figures docs/figures --results docs/results
 tables: $(READY)  ## render the committed results into README and docs
 	$(RENDER)/glyphs --into README.md docs/results.md
 	$(RENDER)/glyphs --kind differences $(RESULTS_PAGE)
@@ -57,6 +58,8 @@ tables: $(READY)  ## render the committed results into README and docs
 	$(BIN)/python examples/collapse_to_the_simplex.py $(EXPERIMENT)/collapse
 	$(BIN)/python examples/label_noise.py $(EXPERIMENT)/label_noise
 	$(BIN)/python examples/slack_of_cross_entropy.py $(EXPERIMENT)/cross_entropy_slack
+	$(BIN)/python examples/emoji_image_to_text.py search $(TWO_VIEWS)/search_emoji_text
+	$(BIN)/python examples/emoji_image_to_text.py $(TWO_VIEWS)/emoji_text
 
 clean:
 	rm -rf $(VENV) build dist docs/_build docs/api docs/bounds *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

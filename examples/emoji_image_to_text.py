@@ -22,7 +22,15 @@ from pml_proxyext.benchmark.datasets.paired_views import stand_in
 from pml_proxyext.benchmark.experiments import Experiment
 from pml_proxyext.benchmark.results import read_results
 from pml_proxyext.benchmark.two_views.methods import METHODS
-from pml_proxyext.benchmark.two_views.report import best_settings, draw, draw_search, gains, scores, search
+from pml_proxyext.benchmark.two_views.report import (
+    best_settings,
+    draw,
+    draw_search,
+    gains,
+    scores,
+    search,
+    search_gains,
+)
 from pml_proxyext.benchmark.two_views.training import score, train
 
 DATA, TRIALS, SEEDS, STEPS, SMOKE_STEPS = "emoji_text", 12, 10, 300, 4
@@ -61,7 +69,7 @@ SEARCH = Experiment(
     settings=settings_of_search(DATA, TRIALS, STEPS),
     smoke=settings_of_search("stand_in", 2, SMOKE_STEPS),
     measure=measure,
-    tables={"search_emoji_text": search},
+    tables={"search_emoji_text": search, "search_emoji_text_gains": search_gains},
     draw=draw_search,
 )
 EXPERIMENT = Experiment(

@@ -14,7 +14,7 @@ from pml_proxyext.benchmark.tuning import draw_settings
 from pml_proxyext.benchmark.two_views.losses import BothDirections, DebiasedLoss, LearnedScale, MaxMarginLoss
 from pml_proxyext.losses import CrossCLRLoss, HardNegNTXentLoss
 
-__all__ = ["METHODS", "Method"]
+__all__ = ["METHODS", "PLAIN", "Method"]
 
 _Settings = Mapping[str, tuple[float, Dimension]]
 
@@ -89,7 +89,9 @@ def _crossclr(title: str, *parts: _Settings, base: str | None) -> Method:
     return Method(title, partial(CrossCLRLoss, **without), own, base)
 
 
-_PLAIN, _FULL = "crossclr_plain", "crossclr"
+#: Name of the method that CrossCLR's ideas are added to.
+PLAIN = "crossclr_plain"
+_FULL = "crossclr"
 
 #: The methods by name.
 METHODS: dict[str, Method] = {
@@ -102,10 +104,10 @@ METHODS: dict[str, Method] = {
         {**_TEMPERATURE, "positive_share": (0.01, LogUniform(0.0003, 0.1))},
         _FULL,
     ),
-    _PLAIN: _crossclr("CrossCLR without its three ideas", base=None),
-    "crossclr_intra": _crossclr("+ intra-modality", _INTRA, base=_PLAIN),
-    "crossclr_weights": _crossclr("+ weights", _WEIGHTS, base=_PLAIN),
-    "crossclr_pruning": _crossclr("+ pruning", _PRUNING, base=_PLAIN),
-    "crossclr_intra_weights": _crossclr("+ intra-modality, weights", _INTRA, _WEIGHTS, base=_PLAIN),
-    _FULL: _crossclr("CrossCLR", _INTRA, _WEIGHTS, _PRUNING, base=_PLAIN),
+    PLAIN: _crossclr("CrossCLR without its three ideas", base=None),
+    "crossclr_intra": _crossclr("+ intra-modality", _INTRA, base=PLAIN),
+    "crossclr_weights": _crossclr("+ weights", _WEIGHTS, base=PLAIN),
+    "crossclr_pruning": _crossclr("+ pruning", _PRUNING, base=PLAIN),
+    "crossclr_intra_weights": _crossclr("+ intra-modality, weights", _INTRA, _WEIGHTS, base=PLAIN),
+    _FULL: _crossclr("CrossCLR", _INTRA, _WEIGHTS, _PRUNING, base=PLAIN),
 }

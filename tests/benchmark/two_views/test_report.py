@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from pml_proxyext.benchmark.two_views.methods import METHODS
-from pml_proxyext.benchmark.two_views.report import best_settings, draw, draw_search, gains, scores, search
+from pml_proxyext.benchmark.two_views.report import (
+    best_settings,
+    draw,
+    draw_search,
+    gains,
+    scores,
+    search,
+    search_gains,
+)
 
 NAMES = ("recall_at_1", "recall_at_5", "recall_at_10", "median_rank", "mean_average_precision")
 
@@ -63,6 +71,21 @@ def test_search_shows_them():
     table = search(TRIALS)
     assert table.header[2:4] == ["Best mAP", "Median mAP"]
     assert list(table.rows[0]) == [METHODS["ntxent"].title, "3", "50.0", "30.0", "lr=2", "6"]
+
+
+def test_search_gains_are_differences_trial_by_trial_to_the_plain_contrast():
+    plain, intra, full = [0.2, 0.3, 0.1, 0.3], [0.21, 0.29, 0.14, 0.3], [0.1, 0.2, 0.05, 0.27]
+    records = [
+        record(name, 0, value, "validation", lr=i)
+        for i, values in enumerate(zip(plain, intra, full, plain, strict=True))
+        for name, value in zip(("crossclr_plain", "crossclr_intra", "crossclr", "ntxent"), values, strict=True)
+    ]
+    table = search_gains(records)
+    assert table.header == ["Method", "Mean", "Median", "Lowest", "Highest", "Above 0"]
+    assert [list(row) for row in table.rows] == [
+        [METHODS["crossclr_intra"].title, "+1.00", "+0.50", "-1.00", "+4.00", "2 of 4"],
+        [METHODS["crossclr"].title, "-7.00", "-7.50", "-10.00", "-3.00", "0 of 4"],
+    ]
 
 
 def test_figures_show_methods_and_trials():

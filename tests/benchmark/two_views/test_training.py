@@ -117,6 +117,7 @@ def test_the_loss_gets_partners_ids_and_raw_features(monkeypatch):
     assert len(labels) == len(DATA.train)
     assert torch.equal(rest["ref_input_emb"], DATA.train.b.features[labels])
     rows = torch.cdist(rest["input_emb"], DATA.train.a.features).argmin(1)
+    assert torch.equal(rest["input_emb"], DATA.train.a.features[rows])
     assert torch.equal(DATA.train.partners[rows], labels)
 
 
