@@ -46,7 +46,16 @@ UNTRAINED = {"signs": CodeMethod("Signs of random projections", True), "inputs":
 TITLES = {name: method.title for name, method in (METHODS | UNTRAINED).items()}
 
 #: The best trials of our search; tests/test_committed_emoji_codes.py looks whether they are.
-CHOSEN: dict[str, dict[str, float]] = {}
+CHOSEN: dict[str, dict[str, float]] = {
+    "codes": {"lr": 0.0134, "dropout": 0.409},
+    "codes_aligned": {"lr": 0.0166, "dropout": 0.202, "weight": 2.51},
+    "codes_shared": {"lr": 0.0134, "dropout": 0.409},
+    "codes_shared_aligned": {"lr": 0.00708, "dropout": 0.254, "weight": 2.05},
+    "floats": {"lr": 0.00104, "dropout": 0.176},
+    "floats_aligned": {"lr": 0.0205, "dropout": 0.487, "weight": 15.6},
+    "floats_shared": {"lr": 0.0205, "dropout": 0.487},
+    "floats_shared_aligned": {"lr": 0.0205, "dropout": 0.487, "weight": 15.6},
+}
 
 
 def measure(recipe: str, seed: int, width: int, data: str, split: str, steps: int, **settings: Any) -> dict[str, Any]:
