@@ -120,7 +120,7 @@ def test_near_a_witness_is_near_it() -> None:
     check()
 
 
-@pytest.mark.parametrize(("argument", "value"), [("structure", "blanced"), ("geometry", "gausian")])
+@pytest.mark.parametrize(("argument", "value"), [("structure", "balanced_"), ("geometry", "gaussian_")])
 def test_unknown_names_are_refused(argument: str, value: str) -> None:
     with pytest.raises(ValueError, match=f"{argument} must be one of .*did you mean"):
         find(batches(**{argument: value}), lambda batch: True, settings=QUICK)
