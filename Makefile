@@ -59,6 +59,7 @@ tables: $(READY)  ## render the committed results into README and docs
 	$(BIN)/python examples/collapse_to_the_simplex.py $(EXPERIMENT)/collapse
 	$(BIN)/python examples/label_noise.py $(EXPERIMENT)/label_noise
 	$(BIN)/python examples/slack_of_cross_entropy.py $(EXPERIMENT)/cross_entropy_slack
+	$(BIN)/python examples/wordnet_pairs.py --table --into docs/pairsupcon.md --figures docs/figures --results docs/results/wordnet_pairs
 	$(BIN)/python examples/emoji_image_to_text.py search $(TWO_VIEWS)/search_emoji_text
 	$(BIN)/python examples/emoji_image_to_text.py $(TWO_VIEWS)/emoji_text
 	$(BIN)/python examples/emoji_codes.py search $(CODES)/search_emoji_codes

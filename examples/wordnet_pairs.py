@@ -92,28 +92,39 @@ def by_recipe(records: Sequence[dict[str, Any]]) -> dict[str, dict[str, list[flo
     }
 
 
+def of_trials(records: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return the trials of the search of each recipe, the slowest first."""
+    found = {record["recipe"]: record["search"] for record in records}
+    return {recipe: sorted(found[recipe], key=lambda one: one.get("lr", 0.0)) for recipe in METHODS}
+
+
 def table(records: Sequence[dict[str, Any]]) -> TextTable:
-    rows = [
-        [recipe, *(interval_text(s, 1, 100) for s in found.values())] for recipe, found in by_recipe(records).items()
-    ]
+    rows, trials = [], of_trials(records)
+    for recipe, found in by_recipe(records).items():
+        tried = [100 * one["NMI"] for one in trials[recipe]]
+        spread = f"{min(tried):.1f} to {max(tried):.1f}" if len(tried) > 1 else f"{tried[0]:.1f}"
+        rows.append([recipe, *(interval_text(scores, 1, 100) for scores in found.values()), spread])
     caption = (
         f"Percent (%); NMI and accuracy of k-means on definitions held out, mean of {STARTS} starts; Spearman's "
         f"correlation of cosines and judgements of words; mean ± 95% interval over {len({r['seed'] for r in records})} "
-        f"seeds (Student's t); {records[0]['steps']} steps; "
+        f"seeds (Student's t); NMI of all trials of the search on validation definitions; {records[0]['steps']} steps; "
     )
-    return TextTable(["Loss", *METRICS.values()], rows, caption + provenance_text(records), words=("Loss",))
+    header = ["Loss", *METRICS.values(), "NMI of trials"]
+    return TextTable(header, rows, caption + provenance_text(records), words=("Loss",))
 
 
 def draw(records: Sequence[dict[str, Any]]) -> Figure:
-    figure, panels = figure_of("WordNet pairs: seeds, and the encoder as it is (line)", list(METRICS.values()))
-    found = by_recipe(records)
-    for axes, name in zip(panels, METRICS, strict=True):
-        for row, recipe in enumerate(METHODS):
-            axes.plot([100 * v for v in found[recipe][name]], [row] * len(found[recipe][name]), "o", alpha=0.6)
-        axes.axvline(100 * np.mean(found["Encoder as it is"][name]), color="0.6", linewidth=0.8)
-        axes.set(yticks=range(len(METHODS)), yticklabels=[], xlabel="percent")
-        axes.invert_yaxis()
-    panels[0].set_yticklabels(METHODS)
+    shown = ("NMI", "SimLex-999", "WordSim-353")
+    figure, panels = figure_of("Trials of the search; line: the encoder as it is", [METRICS[name] for name in shown])
+    (untrained,), *trained = of_trials(records).values()
+    for axes, name in zip(panels, shown, strict=True):
+        for recipe, trials, marker in zip(list(METHODS)[1:], trained, "ovs^DPXd", strict=True):
+            rates, scores = [one["lr"] for one in trials], [100 * one[name] for one in trials]
+            axes.plot(rates, scores, marker=marker, markersize=4, linewidth=1, label=recipe)
+        axes.axhline(100 * untrained[name], color="0.6", linewidth=0.8)
+        axes.set(xscale="log", xlabel="learning rate of the adapter")
+    panels[0].set_ylabel("percent, validation")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     return figure
 
 
