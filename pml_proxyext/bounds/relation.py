@@ -131,11 +131,6 @@ class Relation:
     nan_because: str = ""
 
     @property
-    def family(self) -> str:
-        """The part of the id before the dot."""
-        return self.id.split(".")[0]
-
-    @property
     def is_tight(self) -> bool:
         """Whether a batch is known on which both sides agree, so that no constant can be improved."""
         return self.kind is not Kind.REFUTED and self.witness is not None
