@@ -15,6 +15,7 @@ from pml_proxyext.losses.proxy_loss import element_loss
 from pml_proxyext.losses.two_view_loss import TwoViewLoss
 from pml_proxyext.utils.checks import check_choice, check_number
 from pml_proxyext.utils.connectivity import Score, Weighting, connectivity, influential, proximity_weights
+from pml_proxyext.utils.precision import log1p_exp
 
 __all__ = ["CrossCLRLoss"]
 
@@ -25,7 +26,8 @@ class CrossCLRLoss(TwoViewLoss):
     With :math:`s` the cosine, :math:`x_i` a raw feature of modality A and :math:`a_i, b_i` the embeddings of sample i,
 
     .. math::
-        L_a = -\frac1N \sum_i w_i \log \frac{e^{s(a_i, b_i) / \tau}}{e^{s(a_i, b_i) / \tau}
+        L_a = -\frac1N \sum_i \frac{w_i}{|P_i|} \sum_{p \in P_i}
+            \log \frac{e^{s(a_i, b_p) / \tau}}{e^{s(a_i, b_p) / \tau}
             + \sum_{k \in N_i} e^{s(a_i, b_k) / \tau} + \lambda \sum_{k \in N_i} e^{s(a_i, a_k) / \tau}}, \qquad
         L = \tfrac12 (L_a + L_b),
 
@@ -34,8 +36,10 @@ class CrossCLRLoss(TwoViewLoss):
     influential: semantically near to many, so poor negatives; they leave the negatives :math:`N_i` of every anchor. As
     anchors they weigh more, by :math:`w_i = N \mathrm{softmax}_i(C_i / (\kappa \sum_j C_j))`.
 
-    The positive of a row is its partner, and no other. Rows whose label is that of the anchor are the same instance (as
-    captions of one clip): they are never its negatives, in neither modality.
+    Rows whose label is that of the anchor are the same instance, as captions of one clip. In the other modality they
+    are the anchor's positives :math:`P_i`, its partner among them; each competes with the negatives alone, and the
+    anchor's loss is the mean over them. They are never its negatives, in neither modality. Where no id repeats,
+    :math:`P_i` is the partner alone.
 
     Args:
         temperature: :math:`\tau > 0` (0.03 in the paper, Section 4.3).
@@ -71,7 +75,8 @@ class CrossCLRLoss(TwoViewLoss):
         **a_to_b**, **b_to_a**: :math:`\frac12 w_i` times one value per row, type ``"element"``. Default reducer: mean.
 
     Relations:
-        - Without intra-modality terms, pruning and weights it is the mean of NTXentLoss from A to B and from B to A.
+        - Without intra-modality terms, pruning and weights it is the mean of NTXentLoss from A to B and from B to A, if
+          all ids stand equally often (NTXentLoss takes its mean over pairs, this loss over anchors).
         - Each of intra-modality terms, more of :math:`\lambda`, less pruning, and ``self_logit="one"`` only adds to it.
         - A single pair, or nothing but influential samples, costs exactly zero.
 
@@ -80,7 +85,8 @@ class CrossCLRLoss(TwoViewLoss):
         terms alone. The paper's Equation 5 is normalised by the sum of the batch, as in its Algorithm 2: else, one
         weight is :math:`e^{200}`. Where that sum is not positive, weights are uniform, and where no connectivity is
         positive, nothing is pruned. Algorithm 2 deletes the columns of influential samples and with them partners;
-        here partners stay.
+        here partners stay. Repeated ids are ours: the paper has one partner for each sample. Its several positives
+        (Appendix C.1) are other instances, near by their features; they are not built.
 
     Reference:
         Zolfaghari, Zhu, Gehler, Brox, "CrossCLR: Cross-modal Contrastive Learning for Multi-modal Video
@@ -182,27 +188,24 @@ class CrossCLRLoss(TwoViewLoss):
         anchors: Modality,
         partners: Tensor,
         pool: Modality,
-        not_inter: Tensor,
+        same: Tensor,
         not_intra: Tensor,
         is_filled: Tensor | None,
     ) -> Tensor:
         """Return the weighted losses ``(N,)`` of one direction; the masks tell which pairs are never negative."""
         scores = self._connectivity(anchors.inputs, pool.inputs, is_filled)
         inter = self._logits(anchors.embeddings, partners)
-        not_inter = not_inter | influential(scores, self.prune_threshold, self.score)
-        # Partners stay in their denominator, which could else be empty: the logarithm of nothing has no gradient.
-        not_inter = not_inter & ~torch.eye(len(inter), dtype=torch.bool, device=inter.device)
-        denominator = [inter.masked_fill(not_inter, -math.inf)]
+        negatives = [inter.masked_fill(same | influential(scores, self.prune_threshold, self.score), -math.inf)]
         if self.intra_modality:
             is_batch = pool.inputs is anchors.inputs
             scores_in_pool = scores if is_batch else self._connectivity(pool.inputs, pool.inputs, is_filled)
             pruned = influential(scores_in_pool, self.prune_threshold, self.score, is_filled)
             intra = self._weighted(self._logits(anchors.embeddings, pool.embeddings))
-            denominator.append(intra.masked_fill(not_intra | pruned, -math.inf))
+            negatives.append(intra.masked_fill(not_intra | pruned, -math.inf))
         if self.self_logit == "one":
-            denominator.append(torch.zeros_like(inter[:, :1]))
+            negatives.append(torch.zeros_like(inter[:, :1]))
         weights = proximity_weights(scores, self.weight_scale, self.weighting)
-        return weights.to(inter) * (torch.cat(denominator, dim=1).logsumexp(1) - inter.diagonal())
+        return weights.to(inter) * _mean_over_positives(inter, _log_sum(torch.cat(negatives, dim=1)), same)
 
     def _connectivity(self, inputs: Tensor, pool: Tensor, is_filled: Tensor | None) -> Tensor:
         return connectivity(inputs, pool, is_filled, include_self=self.self_term == "include")
@@ -225,3 +228,15 @@ class CrossCLRLoss(TwoViewLoss):
     def extra_repr(self) -> str:
         switches = ("weighting", "weight_on", "self_logit", "score", "self_term", "intra_modality")
         return ", ".join([super().extra_repr(), *(f"{name}={getattr(self, name)}" for name in switches)])
+
+
+def _log_sum(logits: Tensor) -> Tensor:
+    """Return the logsumexp of each row; of a row without an entry it is -inf, and its gradient zero instead of NaN."""
+    is_empty = (logits == -math.inf).all(dim=1)
+    return logits.masked_fill(is_empty[:, None], 0.0).logsumexp(1).masked_fill(is_empty, -math.inf)
+
+
+def _mean_over_positives(logits: Tensor, negatives: Tensor, is_positive: Tensor) -> Tensor:
+    """Return for each row the mean over its positives p of log(e^p + e^negatives) - p, in the log domain."""
+    losses = log1p_exp(negatives[:, None] - logits)
+    return torch.where(is_positive, losses, 0.0).sum(1) / is_positive.sum(1)
