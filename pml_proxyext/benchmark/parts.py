@@ -19,7 +19,7 @@ class Part:
 
     Args:
         path: where its class is, as in ``"pytorch_metric_learning.losses.SupConLoss"``.
-        options: keyword arguments of the class.
+        options: keyword arguments of the class; a part among them is made with it.
 
     Example:
         >>> Part("pytorch_metric_learning.losses.SupConLoss", {"temperature": 0.1}).make().temperature
@@ -60,4 +60,5 @@ class Part:
     def make(self, **arguments: Any) -> Any:
         """Make the object from the options and those of ``arguments`` that its class takes."""
         taken = set(self.arguments())
-        return self.target()(**{name: value for name, value in arguments.items() if name in taken}, **self.options)
+        own = {name: value.make() if isinstance(value, Part) else value for name, value in self.options.items()}
+        return self.target()(**{name: value for name, value in arguments.items() if name in taken}, **own)

@@ -34,6 +34,8 @@ class Recipe:
         lr: the learning rate of the network, which the schedule multiplies by factors of at most 1.
         init_from_data: whether the loss starts from the untrained network's embeddings by its ``init_from``.
         compared_with: name of the recipe whose scores this one's are set against, seed by seed.
+        keeps_settings: whether a search gives it the settings that it found for ``compared_with`` and tries only its
+            own; it does so anyway for a recipe with a base.
         trunk: one of :data:`~pml_proxyext.benchmark.networks.TRUNKS`. This and the next four are None where they are
             to be those of the data set, the same for all methods; see :meth:`completed`.
         embedding_size: width of the embeddings; 0 leaves the trunk's output as it is.
@@ -54,6 +56,7 @@ class Recipe:
     lr: float = 3e-3
     init_from_data: bool = False
     compared_with: str | None = None
+    keeps_settings: bool = False
     trunk: str | None = None
     embedding_size: int | None = None
     batch_size: int | None = None
@@ -100,7 +103,7 @@ class Recipe:
 
         Of the regime only what departs from the benchmark's own way, so that an option added to it changes nothing.
         """
-        unread = {"name", "title", "compared_with", "data", "regime"}
+        unread = {"name", "title", "compared_with", "keeps_settings", "data", "regime"}
         settings = {name: value for name, value in dataclasses.asdict(self).items() if name not in unread}
         for name in ("loss", "base", "miner"):
             part = getattr(self, name)

@@ -54,6 +54,12 @@ _SOFT_TRIPLE = _pml("SoftTripleLoss", la=5)
 # The network's norms start near 3, where a distribution in 64 dimensions is all but uniform and learning slow.
 _SAMPLED: dict[str, Any] = {"similarity": "el_nivmf", "norm_multiplier": 30.0}
 _NORMS = 10.0
+# The way of the N-pair paper: vectors as they are, their norms kept down.
+_RAW: dict[str, Any] = {
+    "distance": Part("pytorch_metric_learning.distances.DotProductSimilarity", {"normalize_embeddings": False}),
+    "embedding_regularizer": Part("pytorch_metric_learning.regularizers.LpRegularizer", {"power": 2}),
+    "embedding_reg_weight": 0.02,
+}
 
 # What a search starts from: the defaults of the losses, but for temperatures, scales and learning rates of proxies,
 # which are sensible on small images. What the search of each data set chose is in the folder `settings`.
@@ -90,6 +96,23 @@ _ALL = [
                 "Simplified pairwise cross-entropy",
                 "SimplifiedPairwiseCrossEntropyLoss",
             ),
+        )
+    ),
+    Recipe("npairs", "N-pair, L2 penalty", _pml("NPairsLoss", **_RAW), images_per_class=2),
+    # By ALMN's loss without a margin, since PML's N-pairs has no scale.
+    Recipe("npairs_normalized", "N-pair, normalised", _ours("ALMNLoss", beta=0.0, scale=16.0), images_per_class=2),
+    *(
+        Recipe(
+            base.replace("npairs", "almn"),
+            title,
+            _ours("ALMNLoss", **options),
+            images_per_class=2,
+            compared_with=base,
+            keeps_settings=True,
+        )
+        for base, title, options in (
+            ("npairs", "ALMN, L2 penalty", _RAW),
+            ("npairs_normalized", "ALMN, normalised", {"scale": 16.0}),
         )
     ),
     *_nir("proxy_anchor", "Proxy Anchor", _PROXY_ANCHOR, _PROXIES),

@@ -54,6 +54,7 @@ class Choice:
 _NETWORK = {"lr": LogUniform(5e-4, 1e-2)}
 _PAIRS: dict[str, Dimension] = {**_NETWORK, "images_per_class": Choice((2, 4, 8))}
 _PROXIES: dict[str, Dimension] = {**_NETWORK, "images_per_class": Choice((1, 2, 4))}
+_MARGIN: dict[str, Dimension] = {"beta": Uniform(0.0, 1.0), "detach_margin": Choice((False, True))}
 _FEATURE_NORM: dict[str, Dimension] = {"regime.feature_norm": Choice((False, True))}
 
 
@@ -96,6 +97,10 @@ _SPACES: dict[str, Mapping[str, Dimension]] = {
     },
     "pairwise_cross_entropy": {**_PAIRS, "lambda_": LogUniform(0.01, 1.0), **_FEATURE_NORM},
     "simplified_pairwise_cross_entropy": {**_PAIRS, "lambda_": LogUniform(0.01, 1.0), **_FEATURE_NORM},
+    "npairs": {**_PAIRS, "embedding_reg_weight": LogUniform(0.002, 0.2)},
+    "npairs_normalized": {**_PAIRS, "scale": LogUniform(4.0, 64.0)},
+    "almn": _MARGIN,
+    "almn_normalized": _MARGIN,
     "el_nivmf": _distributions(0.5, 32.0),
     "el_nivmf_guided": _distributions(0.5, 32.0, guidance_weight=LogUniform(0.1, 5.0)),
     "nivmf": _distributions(0.5, 32.0),
@@ -110,7 +115,7 @@ _SPACES: dict[str, Mapping[str, Dimension]] = {
 def search_space(name: str) -> Mapping[str, Dimension]:
     """Return the settings of a recipe that are searched, as keys of ``Recipe.with_overrides``, and their values.
 
-    A loss over a base keeps the settings that the search chose for the base, and only its own are searched.
+    A loss over a base, or one that keeps the settings that the search chose for another, has only its own searched.
 
     Raises:
         ValueError: for an unknown name, and for a recipe that has no space.

@@ -48,7 +48,7 @@ def trials(recipe: str, budget: int, base_settings: Settings | None = None) -> l
     Args:
         recipe: its name.
         budget: how many to try; a recipe without anything to search has one trial.
-        base_settings: what was chosen for the base, for a loss over a base: every trial has them.
+        base_settings: what was chosen for the base, for a loss that keeps it: every trial has them.
 
     Example:
         >>> trials("supcon", 2)
@@ -83,8 +83,8 @@ def tune(
     """Try settings for each recipe on the validation classes, with seed 0, and return the best of each.
 
     Every trial is a run of its own with a line in ``directory``; trials that have one are not repeated, and an
-    interrupted search goes on. All recipes have their first trial before any has its second. Losses over a base come
-    last, with the base's best settings; a base that is not named is searched along.
+    interrupted search goes on. All recipes have their first trial before any has its second. Losses over a base, and
+    others that keep its settings, come last, with the base's best settings; a base not named is searched along.
 
     Args:
         recipes: their names.
@@ -97,7 +97,7 @@ def tune(
     Returns:
         from each recipe to its settings.
     """
-    over_base = [name for name in recipes if get_recipe(name).base is not None]
+    over_base = [name for name in recipes if get_recipe(name).base is not None or get_recipe(name).keeps_settings]
     bases = [str(get_recipe(name).compared_with) for name in over_base]
     alone = list(dict.fromkeys([*(name for name in recipes if name not in over_base), *bases]))
     chosen: dict[str, dict[str, Any]] = {}

@@ -1,4 +1,4 @@
-"""Geometry behind the losses: the regular simplex, and how low cross-entropy and contrastive losses can go."""
+"""Geometry behind the losses: the regular simplex, how low losses can go, and points turned from their anchors."""
 
 from pml_proxyext.geometry.cross_entropy_floors import (
     cross_entropy_floor,
@@ -15,14 +15,22 @@ from pml_proxyext.geometry.supcon_floors import (
     supcon_total_floor,
 )
 from pml_proxyext.geometry.supcon_minimum import SupConMinimum, supcon_batch_minimum
+from pml_proxyext.geometry.virtual_points import (
+    angles,
+    nearest_other_angles,
+    virtual_points,
+    virtual_similarities,
+)
 
 __all__ = [
     "SimplexDistance",
     "SupConMinimum",
+    "angles",
     "classifier_alignment",
     "cross_entropy_floor",
     "cross_entropy_floor_row_norm",
     "cross_entropy_floor_weight_decay",
+    "nearest_other_angles",
     "normalized_softmax_floor",
     "regular_simplex",
     "simplex_distance",
@@ -31,4 +39,6 @@ __all__ = [
     "supcon_simplex_floor",
     "supcon_statistics_floor",
     "supcon_total_floor",
+    "virtual_points",
+    "virtual_similarities",
 ]

@@ -1,6 +1,7 @@
 """Losses: drop-in replacements for those of pytorch-metric-learning. One paper, one file."""
 
 from pml_proxyext.losses.abe_loss import ABELoss
+from pml_proxyext.losses.almn_loss import ALMNLoss
 from pml_proxyext.losses.cross_entropy_dml_loss import CrossEntropyDMLLoss
 from pml_proxyext.losses.crossclr_loss import CrossCLRLoss
 from pml_proxyext.losses.hamming_alignment_loss import HammingAlignmentLoss
@@ -17,6 +18,7 @@ from pml_proxyext.losses.simplified_pairwise_cross_entropy_loss import Simplifie
 
 __all__ = [
     "ABELoss",
+    "ALMNLoss",
     "CrossCLRLoss",
     "CrossEntropyDMLLoss",
     "HammingAlignmentLoss",
