@@ -1,7 +1,8 @@
 r"""Hypothesis strategies for batches of embeddings: for the relations of this package, and for your own loss.
 
 A batch is drawn in the order labels, width, geometry, seed, hyper-parameters. Sizes and labels shrink as integers do,
-so that a counterexample comes back with few samples in few classes; the coordinates follow from the seed.
+so that a counterexample comes back with few samples in few classes; the coordinates follow from the seed. Matrices of
+scores are drawn likewise, for what looks at nothing else.
 
 Example:
     A loss of one's own that claims to be at least zero:
@@ -20,6 +21,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
+from torch import Tensor
 
 try:
     from hypothesis import strategies as st
@@ -35,17 +37,23 @@ from pml_proxyext.utils.checks import check_choice
 
 __all__ = [
     "LABEL_STRUCTURES",
+    "SCORE_KINDS",
     "admissible_batches",
     "batches",
     "class_counts",
     "hyper_parameters",
     "near_witness",
     "relation_batches",
+    "score_matrices",
 ]
 
 LABEL_STRUCTURES = ("any", "balanced", "pairs", "one_class", "unbalanced")
 """Any: at least one positive and one negative pair. One class: no negatives. Unbalanced: one class outweighs the
 rest, most of which are single samples."""
+
+SCORE_KINDS = ("gaussian", "constant", "ties", "dominant_diagonal", "heavy_tailed")
+"""Ties: integers from -2 to 2. Dominant diagonal: positives ten deviations above the rest, as after training. Heavy
+tailed: Student's t with 1.5 degrees of freedom, so that one score of a matrix may outweigh all others."""
 
 _MAX_CLASSES, _MAX_PER_CLASS, _MAX_SIZE = 6, 5, 12
 
@@ -170,3 +178,47 @@ def near_witness(draw: DrawFn, relation: Relation) -> BoundBatch:
     moved = batch.embeddings + noise * torch.from_numpy(generator.standard_normal(tuple(batch.embeddings.shape)))
     origin = f"witness with noise={noise:g}, seed={seed}"
     return BoundBatch(moved, batch.labels, batch.proxies, batch.hyper, origin)
+
+
+@st.composite
+def score_matrices(
+    draw: DrawFn, number: int = 1, *, kind: str | Iterable[str] = SCORE_KINDS, max_size: int = 12
+) -> list[Tensor]:
+    """Return a strategy for square matrices of scores that share a size, each of a kind and a scale of its own.
+
+    All are float64 on the CPU. Scales lie between 0.05 and 300: cosines divided by a temperature, and critics without
+    any bound.
+
+    Args:
+        number: how many matrices.
+        kind: one or several of :data:`SCORE_KINDS`, by default all.
+        max_size: the largest number of rows; the smallest is 2.
+
+    Raises:
+        ValueError: if there is no such kind.
+
+    Example:
+        >>> from hypothesis import find
+        >>> [scores] = find(score_matrices(), lambda drawn: drawn[0].diagonal().max() < drawn[0].min() + 1)
+        >>> scores.shape, scores.dtype
+        (torch.Size([2, 2]), torch.float64)
+    """
+    kinds = [kind] if isinstance(kind, str) else list(kind)
+    for name in kinds:
+        check_choice("kind", name, SCORE_KINDS)
+    size = draw(st.integers(2, max_size))
+    drawn = [draw(st.tuples(st.sampled_from(kinds), st.floats(-3.0, 5.7), st.integers(0, 9999))) for _ in range(number)]
+    return [_scores(name, size, log_scale, seed) for name, log_scale, seed in drawn]
+
+
+def _scores(kind: str, size: int, log_scale: float, seed: int) -> Tensor:
+    generator = np.random.default_rng(seed)
+    if kind == "constant":
+        scores = np.full((size, size), generator.standard_normal())
+    elif kind == "ties":
+        scores = generator.integers(-2, 3, (size, size)).astype(float)
+    elif kind == "heavy_tailed":
+        scores = generator.standard_t(1.5, (size, size))
+    else:
+        scores = generator.standard_normal((size, size)) + 10 * (kind == "dominant_diagonal") * np.eye(size)
+    return torch.from_numpy(np.exp(log_scale) * scores)
