@@ -14,6 +14,7 @@ from pml_proxyext.bounds.families import (
     npairs,
     ntxent,
     own_abe,
+    own_almn,
     own_losses,
     own_nir,
     own_nivmf,
@@ -48,5 +49,7 @@ FAMILIES = {
         classifier_floors.RELATIONS + simplex.RELATIONS + supcon_minima.RELATIONS
     ),
     "Two views": two_views.RELATIONS + hard_negatives.RELATIONS + codes.RELATIONS,
-    "This package's own losses": (own_losses.RELATIONS + own_nivmf.RELATIONS + own_nir.RELATIONS + own_abe.RELATIONS),
+    "This package's own losses": (
+        own_losses.RELATIONS + own_nivmf.RELATIONS + own_nir.RELATIONS + own_abe.RELATIONS + own_almn.RELATIONS
+    ),
 }
