@@ -4,6 +4,7 @@ from pml_proxyext.losses.abe_loss import ABELoss
 from pml_proxyext.losses.almn_loss import ALMNLoss
 from pml_proxyext.losses.cross_entropy_dml_loss import CrossEntropyDMLLoss
 from pml_proxyext.losses.crossclr_loss import CrossCLRLoss
+from pml_proxyext.losses.demi_loss import DEMILoss
 from pml_proxyext.losses.hamming_alignment_loss import HammingAlignmentLoss
 from pml_proxyext.losses.hard_neg_ntxent_loss import HardNegNTXentLoss
 from pml_proxyext.losses.joint_cross_entropy_loss import JointCrossEntropyLoss
@@ -21,6 +22,7 @@ __all__ = [
     "ALMNLoss",
     "CrossCLRLoss",
     "CrossEntropyDMLLoss",
+    "DEMILoss",
     "HammingAlignmentLoss",
     "HardNegNTXentLoss",
     "JointCrossEntropyLoss",

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from pytorch_metric_learning.distances import BaseDistance, CosineSimilarity
-from pytorch_metric_learning.utils import loss_and_miner_utils as lmu
 from torch import Tensor
 
+from pml_proxyext.losses.pair_candidates import candidates_of_labels, candidates_of_tuples
 from pml_proxyext.losses.pair_loss import PairLoss
 from pml_proxyext.losses.weighted_negatives import negative_logits
 from pml_proxyext.utils.checks import check_number
@@ -97,15 +96,11 @@ class HardNegNTXentLoss(PairLoss):
         mat = self.distance(embeddings, ref_emb)
         logits = (mat if self.distance.is_inverted else -mat) / self.temperature
         if indices_tuple is not None:
-            anchors, positives, counts = _pairs_of_tuples(indices_tuple, logits)
+            anchors, positives, counts = candidates_of_tuples(indices_tuple, logits)
         elif labels is None or ref_labels is None:
             raise ValueError("labels or indices_tuple are required, got neither")
         else:
-            same = labels[:, None] == ref_labels.to(labels.device)
-            counts = (~same).to(logits)
-            if ref_emb is embeddings:
-                same = same.fill_diagonal_(False)
-            anchors, positives = same.nonzero(as_tuple=True)
+            anchors, positives, counts = candidates_of_labels(labels, ref_labels, logits, ref_emb is embeddings)
         has_negatives = counts.any(1)[anchors]
         anchors, positives = anchors[has_negatives], positives[has_negatives]
         if len(anchors) == 0:
@@ -120,12 +115,3 @@ class HardNegNTXentLoss(PairLoss):
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, detach_weights={self.detach_weights}"
-
-
-def _pairs_of_tuples(indices_tuple: Any, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return both members of the positive pairs, and how often each pair of the matrix is a negative one."""
-    pairs = lmu.convert_to_pairs(indices_tuple, None)
-    anchors, positives, negative_anchors, negatives = (index.to(logits.device) for index in pairs)
-    counts = torch.zeros_like(logits)
-    one = torch.ones((), dtype=counts.dtype, device=counts.device)
-    return anchors, positives, counts.index_put_((negative_anchors, negatives), one, accumulate=True)

@@ -12,6 +12,7 @@ from pytorch_metric_learning.reducers import MeanReducer
 from torch import Tensor
 
 from pml_proxyext import losses
+from pml_proxyext.information.critics import BilinearCritic
 
 SIZES = {"num_classes": 6, "embedding_size": 8}
 
@@ -52,6 +53,14 @@ def classifier() -> Callable[[Tensor], Tensor]:
     return head.get_logits
 
 
+def bilinear() -> BilinearCritic:
+    return BilinearCritic(8, 8, generator())
+
+
+def half_bilinear() -> BilinearCritic:
+    return BilinearCritic(4, 4, generator())
+
+
 # Norms of tens are what the loss is made for.
 NIVMF = SIZES | {"temperature": 0.1, "norm_multiplier": 10.0}
 CLASSIFIER = SIZES | {"dropout": 0.0, "weight_init_func": lambda: torch.nn.init.normal_}
@@ -69,6 +78,8 @@ CROSSCLR_SCORES = {"gradcheck": "weights and pruning follow the detached embeddi
 UNSCORED = {"weighting": "none", "prune_threshold": None}
 CROSSCLR_RELEASED = UNSCORED | {"weight_on": "logit", "self_logit": "one"}
 CODES = {"unit_interval": True, "ref_emb": "required", "fullgraph": True, "exempt": OPTIONAL_LABELS}
+SUBVIEW = {"gradcheck": "the scores of the subview follow the embeddings and count as constants in the other term"}
+CLASSES = {"ref_emb": "required", "fullgraph": True}
 DETACHED = {"gradcheck": "the weights of negatives follow the embeddings and count as constants in gradients"}
 
 LOSSES = [
@@ -102,6 +113,12 @@ LOSSES = [
     Row(losses.HardNegNTXentLoss, {}),
     Row(losses.HardNegNTXentLoss, {"concentration": 0.0}, variant="uniform"),
     Row(losses.HardNegNTXentLoss, {"detach_weights": True}, {"exempt": DETACHED}, "detached"),
+    Row(losses.DEMILoss, {}, {"exempt": SUBVIEW}),
+    Row(losses.DEMILoss, {"detach_sub": False, "sub_temperature": 0.2}, variant="attached"),
+    Row(losses.DEMILoss, {"conditional": "is"}, {"exempt": SUBVIEW}, "importance_sampled"),
+    Row(losses.DEMILoss, {"conditional": "is", "detach_sub": False}, variant="importance_sampled_attached"),
+    Row(losses.DEMILoss, {"conditional": "label", "cond_weight": 0.5}, CLASSES, "label"),
+    Row(losses.DEMILoss, {"critic": bilinear, "sub_critic": half_bilinear}, {"exempt": SUBVIEW}, "critics"),
     Row(losses.PairSupConLoss, SIZES),
     Row(losses.PairSupConLoss, SIZES | {"projection": False, "concentration": 0.0}, variant="uniform"),
 ]
