@@ -2,6 +2,8 @@ r"""The network of ABE: learners that share all layers and differ in where they 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
@@ -18,7 +20,7 @@ class AttentionEnsemble(nn.Module):
         f(x) = \big[b_1(x), \dots, b_M(x)\big], \qquad
         b_m(x) = \frac{B_m(x)}{|B_m(x)|}, \qquad
         B_m(x) = G\big(S(x) \odot A_m(S(x))\big), \qquad
-        A_m = \mathrm{sigmoid}(w_m * A(\cdot) + c_m)
+        A_m = \sigma(w_m * A(\cdot) + c_m)
 
     with a spatial extractor :math:`S`, an attention trunk :math:`A` and a global extractor :math:`G` shared by all
     learners, and a private 1 x 1 convolution :math:`w_m, c_m` for each, whose masks cover every channel and place.
@@ -32,14 +34,16 @@ class AttentionEnsemble(nn.Module):
         num_learners: :math:`M`; 8 in the paper.
         feature_channels: :math:`C`.
         attention_channels: :math:`A`, the width of what the attention trunk returns.
-        mask_init_std: :math:`\sigma \ge 0`. The masks' weights start normal with standard deviation
-            :math:`\sigma / \sqrt A`, their biases with :math:`\sigma`.
+        mask_init_std: :math:`s \ge 0`. The masks' weights start normal with standard deviation :math:`s / \sqrt A`,
+            their biases with :math:`s`.
+        mask_activation: :math:`\sigma`, from ``(N, M C, H, W)``, learner by learner, to the masks of the same shape;
+            a function or a module. The sigmoid is from memory of the paper.
 
     Shapes:
         images -> ``(N, M k)``, the parts of norm 1 one after the other.
 
     Raises:
-        ValueError: for sizes below 1 and an invalid ``mask_init_std``.
+        ValueError: for sizes below 1, an invalid ``mask_init_std``, and a ``mask_activation`` that cannot be called.
 
     Recommendations:
         Keep ``mask_init_std`` large. Under torch's usual initialisation of convolutions every mask is 1/2 almost
@@ -49,7 +53,8 @@ class AttentionEnsemble(nn.Module):
     Departs from the paper or the release:
         no official code is known, and of the paper only the abstract and the introduction were at hand: which parts
         are shared is a reconstruction, checked against a public re-implementation. That has batch normalisation and
-        ReLU where the sigmoid is here, from memory of the paper. The initialisation of the masks is ours.
+        ReLU where the sigmoid is here: ``mask_activation=nn.Sequential(nn.BatchNorm2d(M * C), nn.ReLU())``. The
+        initialisation of the masks is ours.
 
     Reference:
         Kim, Goyal, Chawla, Lee, Kwon, "Attention-based Ensemble for Deep Metric Learning", ECCV 2018,
@@ -71,12 +76,16 @@ class AttentionEnsemble(nn.Module):
         feature_channels: int,
         attention_channels: int,
         mask_init_std: float = 3.0,
+        mask_activation: Callable[[Tensor], Tensor] = torch.sigmoid,
     ) -> None:
         super().__init__()
         self.num_learners = check_integer("num_learners", num_learners)
         check_integer("feature_channels", feature_channels)
         check_integer("attention_channels", attention_channels)
         check_number("mask_init_std", mask_init_std, low=0.0)
+        if not callable(mask_activation):
+            raise ValueError(f"mask_activation must be a function of the masks' logits, got {mask_activation!r}")
+        self.mask_activation = mask_activation
         self.spatial, self.attention, self.global_extractor = spatial, attention, global_extractor
         # The private convolutions of all learners side by side are one with M C outputs.
         self.mask_logits = nn.Conv2d(attention_channels, num_learners * feature_channels, kernel_size=1)
@@ -91,12 +100,12 @@ class AttentionEnsemble(nn.Module):
         return normalize(codes, dim=-1).flatten(1)
 
     def masks(self, images: Tensor) -> Tensor:
-        """Return the learners' masks ``(N, M, C, H, W)``, in (0, 1)."""
+        """Return the learners' masks ``(N, M, C, H, W)``, in (0, 1) for the sigmoid."""
         return self._masks(self.spatial(images))
 
     def _masks(self, features: Tensor) -> Tensor:
-        logits = self.mask_logits(self.attention(features))
-        return torch.sigmoid(logits).unflatten(1, (self.num_learners, -1))
+        masks = self.mask_activation(self.mask_logits(self.attention(features)))
+        return masks.unflatten(1, (self.num_learners, -1))
 
     def extra_repr(self) -> str:
         return f"num_learners={self.num_learners}"

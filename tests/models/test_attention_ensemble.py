@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from pml_proxyext.regularizers import LearnerDivergenceRegularizer
 LEARNERS, FEATURES, ATTENTION, WIDTH = 3, 5, 4, 2
 
 
-def ensemble(**kwargs: float) -> AttentionEnsemble:
+def ensemble(**kwargs: Any) -> AttentionEnsemble:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         spatial = nn.Sequential(nn.Conv2d(1, FEATURES, 3), nn.BatchNorm2d(FEATURES), nn.ReLU())
@@ -114,6 +115,34 @@ def test_mask_logits_start_with_the_deviation_asked_for_at_any_width():
         assert logits.std().item() == pytest.approx(8**0.5, abs=0.225)
 
 
+def test_another_activation_sees_the_logits_of_all_learners_and_may_learn():
+    norm = nn.BatchNorm2d(LEARNERS * FEATURES)
+    network, x = ensemble(mask_activation=nn.Sequential(norm, nn.ReLU())), images()
+    masks = network.masks(x)
+    logits = network.mask_logits(network.attention(network.spatial(x)))
+    centred = logits - logits.mean((0, 2, 3), keepdim=True)
+    expected = (centred / (logits.var((0, 2, 3), correction=0, keepdim=True) + norm.eps).sqrt()).clamp(min=0)
+    torch.testing.assert_close(masks.flatten(1, 2), expected)
+    network(x).sum().backward()
+    assert norm.weight.grad.any()
+    with_function = ensemble(mask_activation=torch.square)
+    torch.testing.assert_close(with_function.masks(x).flatten(1, 2), logits.square())
+
+
+def test_batch_norm_of_the_global_extractor_mixes_learners_in_training_alone():
+    network = small_attention_ensemble(LEARNERS, LEARNERS * WIDTH)
+    norm, x, seen = network.global_extractor[2], images(size=32), []
+    assert isinstance(norm, nn.BatchNorm2d)
+    norm.momentum = 1.0  # running statistics are those of the last batch
+    norm.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].detach()))
+    network(x)
+    assert len(seen[0]) == len(x) * LEARNERS
+    torch.testing.assert_close(norm.running_mean, seen[0].mean((0, 2, 3)))
+    together = network.eval()(x)
+    alone = torch.cat([network(image[None]) for image in x])
+    torch.testing.assert_close(together, alone)
+
+
 def test_autocast_and_an_empty_batch():
     network = ensemble().eval()
     with torch.autocast("cpu", torch.bfloat16):
@@ -129,6 +158,7 @@ def test_autocast_and_an_empty_batch():
         ((3, 0, 4), "feature_channels must be an integer >= 1, got 0"),
         ((3, 5, 0), "attention_channels must be an integer >= 1, got 0"),
         ((3, 5, 4, -1.0), "mask_init_std must be a finite number >= 0, got -1.0"),
+        ((3, 5, 4, 1.0, "relu"), "mask_activation must be a function of the masks' logits, got 'relu'"),
     ],
 )
 def test_invalid_arguments_are_named(arguments, message):
