@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor
 
-from pml_proxyext.information.contrastive import InfoNCE, contrast_rows, log_candidates
+from pml_proxyext.information.contrastive import contrast_rows, infonce_rows, log_candidates
 from pml_proxyext.information.estimator import MutualInformationEstimator
 from pml_proxyext.information.scores import Scores, add_scores, detach_scores, split_alike, split_scores
 
@@ -49,8 +49,7 @@ class CNCE(MutualInformationEstimator):
                 "scores must be a pair (positives (R,), negatives (R, n) drawn from p(y | x')), "
                 f"got a tensor of shape {tuple(scores.shape)}, whose negatives would be draws of p(y)"
             )
-        positive, negatives = split_scores(scores, min_negatives=0)
-        return contrast_rows(positive, negatives.logsumexp(1), negatives.shape[1] + 1)
+        return infonce_rows(scores)
 
     def ceiling(self, num_candidates: int) -> float:
         return log_candidates(num_candidates)
@@ -82,7 +81,7 @@ class CNCEVariational(CNCE):
         tensor(0.9092)
     """
 
-    def per_row(self, scores: Scores, kl_per_row: Tensor) -> Tensor:  # type: ignore[override]
+    def per_row(self, scores: Scores, kl_per_row: Tensor) -> Tensor:
         """Return :math:`I_i`, ``(R,)``."""
         rows = super().per_row(scores)
         if kl_per_row.shape != rows.shape:
@@ -122,6 +121,7 @@ class CNCEImportance(MutualInformationEstimator):
 
     Example:
         >>> import torch
+        >>> from pml_proxyext.information import InfoNCE
         >>> psi, phi = torch.zeros(4, 4), 2 * torch.eye(4)
         >>> torch.isclose(CNCEImportance()(psi, phi), InfoNCE()(phi))  # equal weights: nothing is known of y yet
         tensor(True)
@@ -142,7 +142,7 @@ class CNCEImportance(MutualInformationEstimator):
         positive, log_mean, _ = _weighted(psi, phi)
         return positive - log_mean
 
-    def loss(self, psi: Scores, phi: Scores) -> Tensor:  # type: ignore[override]
+    def loss(self, psi: Scores, phi: Scores) -> Tensor:
         """Return minus the value, with psi as a constant."""
         return -self(detach_scores(psi), phi)
 
@@ -151,7 +151,7 @@ class CNCEImportance(MutualInformationEstimator):
 
 
 def _weighted(psi: Scores, phi: Scores) -> tuple[Tensor, Tensor, int]:
-    """Return the positives of phi, the logarithm of the weighted mean exponential of the negatives, and their number."""
+    """Return the positives of phi, the weighted mean exponential of its negatives as a logarithm, and their number."""
     (_, psi_negatives), (positive, negatives) = split_alike(psi, phi)
     return positive, (psi_negatives.log_softmax(1) + negatives).logsumexp(1), negatives.shape[1]
 
@@ -180,6 +180,7 @@ class CNCEBoosted(MutualInformationEstimator):
 
     Example:
         >>> import torch
+        >>> from pml_proxyext.information import InfoNCE
         >>> psi, phi = torch.eye(4), 2 * torch.eye(4)
         >>> torch.isclose(CNCEBoosted()(psi, phi), InfoNCE()(psi) + CNCEBoosted().increment(psi, phi).mean())
         tensor(True)
@@ -189,7 +190,7 @@ class CNCEBoosted(MutualInformationEstimator):
 
     def per_row(self, psi: Scores, phi: Scores) -> Tensor:
         """Return :math:`I_i`, ``(R,)``."""
-        return InfoNCE().per_row(add_scores(psi, phi))
+        return infonce_rows(add_scores(psi, phi))
 
     def increment(self, psi: Scores, phi: Scores) -> Tensor:
         r"""Return what :math:`\phi` adds to :class:`InfoNCE` of :math:`\psi`, ``(R,)``. **Not a bound** of any part.
@@ -197,9 +198,9 @@ class CNCEBoosted(MutualInformationEstimator):
         It is :class:`CNCEImportance` with the positive among the weighted, up to the cap:
         :math:`\phi_{ii} - \log \sum_j v_{ij} e^{\phi_{ij}}` with v the softmax of :math:`\psi` over all candidates.
         """
-        return self.per_row(psi, phi) - InfoNCE().per_row(psi)
+        return self.per_row(psi, phi) - infonce_rows(psi)
 
-    def loss(self, psi: Scores, phi: Scores) -> Tensor:  # type: ignore[override]
+    def loss(self, psi: Scores, phi: Scores) -> Tensor:
         """Return minus the value, with psi as a constant."""
         return -self(detach_scores(psi), phi)
 

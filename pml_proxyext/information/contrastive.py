@@ -11,7 +11,7 @@ from pml_proxyext.information.scores import Scores, split_scores
 from pml_proxyext.utils.checks import check_integer
 from pml_proxyext.utils.precision import log1p_exp
 
-__all__ = ["InfoNCE", "cap", "contrast_rows", "log_candidates"]
+__all__ = ["InfoNCE", "cap", "contrast_rows", "infonce_rows", "log_candidates"]
 
 
 def cap(uncapped: Tensor, num_candidates: int) -> Tensor:
@@ -48,6 +48,12 @@ def contrast_rows(positive: Tensor, log_negatives: Tensor, num_candidates: int) 
         num_candidates: :math:`K`.
     """
     return math.log(num_candidates) - log1p_exp(log_negatives - positive)
+
+
+def infonce_rows(scores: Scores) -> Tensor:
+    """Return the values of :class:`InfoNCE` by row, ``(R,)``; zeros without negatives."""
+    positive, negatives = split_scores(scores, min_negatives=0)
+    return contrast_rows(positive, negatives.logsumexp(1), negatives.shape[1] + 1)
 
 
 def log_candidates(num_candidates: int) -> float:
@@ -98,18 +104,13 @@ class InfoNCE(MutualInformationEstimator):
     def per_row(self, scores: Scores) -> Tensor:
         """Return :math:`I_i`, ``(R,)``; the mean of the two directions at each diagonal entry if symmetric."""
         if not self.symmetric:
-            return _rows(scores)
+            return infonce_rows(scores)
         if not isinstance(scores, Tensor):
             raise ValueError("scores must be a square matrix for symmetric=True, got a pair (positives, negatives)")
-        return (_rows(scores) + _rows(scores.mT)) / 2
+        return (infonce_rows(scores) + infonce_rows(scores.mT)) / 2
 
     def ceiling(self, num_candidates: int) -> float:
         return log_candidates(num_candidates)
 
     def extra_repr(self) -> str:
         return "symmetric=True" if self.symmetric else ""
-
-
-def _rows(scores: Scores) -> Tensor:
-    positive, negatives = split_scores(scores, min_negatives=0)
-    return contrast_rows(positive, negatives.logsumexp(1), negatives.shape[1] + 1)

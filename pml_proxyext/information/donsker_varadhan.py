@@ -70,7 +70,7 @@ class DonskerVaradhan(MutualInformationEstimator):
         positive, negatives = split_scores(scores)
         return positive - log_mean_exp(negatives)
 
-    def loss(self, scores: Scores) -> Tensor:  # type: ignore[override]
+    def loss(self, scores: Scores) -> Tensor:
         """Return minus the value, in training mode with the gradient of MINE if there is a moving mean."""
         if self.ema is None or not self.training:
             return -self(scores)

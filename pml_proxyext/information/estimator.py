@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -32,13 +33,13 @@ class MutualInformationEstimator(nn.Module):
 
     per_row: Callable[..., Tensor]
 
-    def forward(self, *scores: object) -> Tensor:
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """Return the estimate, a scalar in nats."""
-        return self.per_row(*scores).mean()
+        return self.per_row(*args, **kwargs).mean()
 
-    def loss(self, *scores: object) -> Tensor:
+    def loss(self, *args: Any, **kwargs: Any) -> Tensor:
         """Return the scalar to minimise; its gradient is the one to train critics by, its value need not mean much."""
-        return -self(*scores)
+        return -self(*args, **kwargs)
 
     def ceiling(self, num_candidates: int) -> float:
         """Return the least number that no value exceeds with ``num_candidates`` candidates a row; infinity if none."""
