@@ -15,6 +15,7 @@ from pml_proxyext.bounds.families import (
     ntxent,
     own_abe,
     own_almn,
+    own_divergence,
     own_losses,
     own_nir,
     own_nivmf,
@@ -50,6 +51,11 @@ FAMILIES = {
     ),
     "Two views": two_views.RELATIONS + hard_negatives.RELATIONS + codes.RELATIONS,
     "This package's own losses": (
-        own_losses.RELATIONS + own_nivmf.RELATIONS + own_nir.RELATIONS + own_abe.RELATIONS + own_almn.RELATIONS
+        own_losses.RELATIONS
+        + own_nivmf.RELATIONS
+        + own_nir.RELATIONS
+        + own_divergence.RELATIONS
+        + own_abe.RELATIONS
+        + own_almn.RELATIONS
     ),
 }
