@@ -89,11 +89,11 @@ def virtual_points(anchors: Tensor, positives: Tensor, delta: Tensor) -> Tensor:
     across = positives - along * u
     across = across - (u * across).sum(1, keepdim=True) * u  # again: for near-parallel rows the first left rounding
     height = across.norm(dim=1, keepdim=True)
-    w = normalize(across, dim=1)
-    cos, sin = delta.cos()[:, None], delta.sin()[:, None]
-    turned = cos * positives + sin * (along * w - height * u)
     rounding = 8 * torch.finfo(positives.dtype).eps * positives.norm(dim=1, keepdim=True)
     is_plane = (height > rounding) & (anchors != 0).any(1, keepdim=True)
+    w = across / torch.where(is_plane, height, 1)
+    cos, sin = delta.cos()[:, None], delta.sin()[:, None]
+    turned = cos * positives + sin * (along * w - height * u)
     return torch.where(is_plane | turned.isnan(), turned, positives)
 
 

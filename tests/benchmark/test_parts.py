@@ -38,5 +38,16 @@ def test_with_option_unknown_name_suggests_the_nearest():
         ARCFACE.with_option("margn", 1)
 
 
+def test_parts_among_options_are_made_anew_each_time_and_settings_tell_them_apart():
+    def contrastive(power: int) -> Part:
+        distance = Part("pytorch_metric_learning.distances.LpDistance", {"power": power})
+        return Part("pytorch_metric_learning.losses.ContrastiveLoss", {"distance": distance})
+
+    first, second = contrastive(2).make(), contrastive(2).make()
+    assert first.distance.power == 2
+    assert first.distance is not second.distance
+    assert contrastive(2).settings() == contrastive(2).settings() != contrastive(1).settings()
+
+
 def test_part_survives_pickling():
     assert pickle.loads(pickle.dumps(ARCFACE)) == ARCFACE

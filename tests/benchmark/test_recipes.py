@@ -5,6 +5,7 @@ import pytest
 from pml_proxyext.benchmark.parts import Part
 from pml_proxyext.benchmark.recipes import RECIPES, get_recipe
 from pml_proxyext.benchmark.run import Run, execute
+from pml_proxyext.benchmark.search_spaces import search_space
 
 SHIPPED = dict(RECIPES)  # before the page that shows how to add one is run
 
@@ -20,10 +21,11 @@ def test_recipes_cover_the_losses_to_compare():
         "SoftTripleLoss",
         "NormalizedSoftmaxLoss",
         "ArcFaceLoss",
+        "NPairsLoss",
     }
     losses = {recipe.loss.path.rsplit(".", 1)[1] for recipe in SHIPPED.values() if recipe.loss}
     pairwise = {"PairwiseCrossEntropyLoss", "SimplifiedPairwiseCrossEntropyLoss"}
-    assert losses == pml | pairwise | {"ProxyAnchorLoss", "NIRLoss", "NivMFLoss", "CrossEntropyDMLLoss"}
+    assert losses == pml | pairwise | {"ProxyAnchorLoss", "NIRLoss", "NivMFLoss", "CrossEntropyDMLLoss", "ALMNLoss"}
     similarities = {recipe.loss.options.get("similarity") for recipe in SHIPPED.values() if recipe.loss}
     assert similarities - {None} == {"el_nivmf", "nivmf", "el_vmf", "b_vmf", "kl_vmf", "l2", "cosine"}
     assert all(recipe.name == name for name, recipe in SHIPPED.items())
@@ -39,6 +41,15 @@ def test_every_recipe_runs(name, tmp_path):
     assert record["steps"] == (steps or 0)
     assert 0 < record["metrics"]["mean_average_precision_at_r"] < 1
     assert record["metrics"]["precision_at_1"] > 0.5  # glyphs of 24 classes: pixels do better than that
+
+
+def test_settings_kept_in_a_search_are_no_settings_of_the_run():
+    recipe = get_recipe("almn")
+    assert recipe.keeps_settings
+    assert dataclasses.replace(recipe, keeps_settings=False).settings() == recipe.settings()
+    for name, other in SHIPPED.items():
+        if other.keeps_settings:  # settings of the one fit the other
+            get_recipe(name).with_overrides(dict.fromkeys(search_space(other.compared_with), 1))
 
 
 def test_with_overrides_reaches_fields_options_and_parts():

@@ -50,6 +50,22 @@ def test_trials_over_a_base_keep_what_was_chosen_for_it():
     }
 
 
+def test_trials_that_keep_settings_change_only_their_own():
+    chosen = {"lr": 0.01, "images_per_class": 4, "embedding_reg_weight": 0.05}
+    drawn = trials("almn", 4, chosen)
+    assert drawn[0] == chosen
+    for trial in drawn[1:]:
+        assert trial == {**chosen, "beta": trial["beta"], "detach_margin": trial["detach_margin"]}
+
+
+def test_tune_gives_kept_settings_to_the_recipes_that_keep_them(tmp_path):
+    chosen = tune(["almn_normalized"], "glyphs", 2, tmp_path, smoke=True, progress=False)
+    assert set(chosen) == {"almn_normalized", "npairs_normalized"}
+    records = [r for r in read_results(tmp_path) if r["recipe"] == "almn_normalized"]
+    assert len(records) == 2
+    assert all(chosen["npairs_normalized"].items() <= r["overrides"].items() for r in records)
+
+
 def test_tune_spends_the_same_on_each_and_takes_the_best_on_validation_classes(tmp_path):
     chosen = tune(["supcon", "nir_proxy_nca", "untrained"], "glyphs", 3, tmp_path, smoke=True, progress=False)
     records = read_results(tmp_path)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from pytorch_metric_learning.distances import DotProductSimilarity
 from pytorch_metric_learning.losses import BaseMetricLossFunction, ContrastiveLoss, NormalizedSoftmaxLoss
 from pytorch_metric_learning.reducers import MeanReducer
 from torch import Tensor
@@ -41,6 +42,10 @@ def generator() -> torch.Generator:
 
 def contrastive() -> ContrastiveLoss:
     return ContrastiveLoss(reducer=MeanReducer())  # its own reducer hides NaN
+
+
+def inner_product() -> DotProductSimilarity:
+    return DotProductSimilarity(normalize_embeddings=False)
 
 
 def half_width_anchor() -> losses.ProxyAnchorLoss:
@@ -80,6 +85,10 @@ CROSSCLR_RELEASED = UNSCORED | {"weight_on": "logit", "self_logit": "one"}
 CODES = {"unit_interval": True, "ref_emb": "required", "fullgraph": True, "exempt": OPTIONAL_LABELS}
 SUBVIEW = {"gradcheck": "the scores of the subview follow the embeddings and count as constants in the other term"}
 CLASSES = {"ref_emb": "required", "fullgraph": True}
+FIRST_PAIRS = dict.fromkeys(
+    ("row_order", "class_weights", "distributed"), "only the first pair of each class in the batch is looked at"
+)
+DETACHED_MARGIN = {"gradcheck": "the margin follows the embeddings and counts as a constant in gradients"}
 DETACHED = {"gradcheck": "the weights of negatives follow the embeddings and count as constants in gradients"}
 
 LOSSES = [
@@ -99,6 +108,10 @@ LOSSES = [
     Row(losses.CrossEntropyDMLLoss, CLASSIFIER | {"smoothing": "torch"}, variant="torch_smoothing"),
     Row(losses.ABELoss, {"num_learners": 2}),
     Row(losses.ABELoss, {"num_learners": 4, "neg_margin": 2.5, "div_margin": 2.0, "div_weight": 0.5}, variant="four"),
+    Row(losses.ALMNLoss, {}, {"exempt": FIRST_PAIRS | DETACHED_MARGIN}),
+    Row(losses.ALMNLoss, {"beta": 0.8, "detach_margin": False, "scale": 16.0}, {"exempt": FIRST_PAIRS}, "through"),
+    Row(losses.ALMNLoss, {"mode": "multiplicative", "detach_margin": False}, {"exempt": FIRST_PAIRS}, "multiplicative"),
+    Row(losses.ALMNLoss, {"distance": inner_product}, {"exempt": FIRST_PAIRS | DETACHED_MARGIN}, "raw"),
     Row(losses.LearnerwiseLoss, {"loss": contrastive, "num_learners": 2}),
     Row(losses.LearnerwiseLoss, {"loss": half_width_anchor, "num_learners": 2}, SIZES, "proxies"),
     Row(losses.SimplifiedPairwiseCrossEntropyLoss, {"lambda_": 0.1}, {"fullgraph": True}),
