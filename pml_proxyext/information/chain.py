@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pml_proxyext.information.conditional import CNCE, CNCEBoosted, CNCEImportance, CNCEVariational
-from pml_proxyext.information.contrastive import infonce_rows, log_candidates
+from pml_proxyext.information.conditional import CNCE, CNCEBoosted, CNCEImportance
+from pml_proxyext.information.contrastive import infonce_rows
 from pml_proxyext.information.estimator import MutualInformationEstimator
 from pml_proxyext.information.scores import Scores, add_scores
 from pml_proxyext.utils.checks import check_integer
@@ -57,10 +57,9 @@ class Chain(MutualInformationEstimator):
 
     def __init__(self, conditional: CNCE | CNCEImportance | CNCEBoosted, num_stages: int = 2) -> None:
         super().__init__()
-        if not isinstance(conditional, CNCE | CNCEImportance | CNCEBoosted) or isinstance(conditional, CNCEVariational):
+        if not isinstance(conditional, CNCE | CNCEImportance | CNCEBoosted):
             raise ValueError(
-                "conditional must be one of CNCE, CNCEImportance, CNCEBoosted (without a divergence to subtract), "
-                f"got {type(conditional).__name__}"
+                f"conditional must be a CNCE, CNCEImportance or CNCEBoosted, got {type(conditional).__name__}"
             )
         self.conditional = conditional
         self.num_stages = check_integer("num_stages", num_stages)
@@ -87,7 +86,7 @@ class Chain(MutualInformationEstimator):
 
     def ceiling(self, num_candidates: int) -> float:
         stages = 1 if isinstance(self.conditional, CNCEBoosted) else self.num_stages
-        return stages * log_candidates(num_candidates)
+        return stages * self.conditional.ceiling(num_candidates)
 
     def extra_repr(self) -> str:
         return f"num_stages={self.num_stages}"

@@ -6,14 +6,13 @@ import math
 
 from torch import Tensor
 
-from pml_proxyext.information.contrastive import contrast_rows, infonce_rows, log_candidates
-from pml_proxyext.information.estimator import MutualInformationEstimator
+from pml_proxyext.information.contrastive import ContrastiveEstimator, contrast_rows, infonce_rows
 from pml_proxyext.information.scores import Scores, add_scores, detach_scores, split_alike, split_scores
 
 __all__ = ["CNCE", "CNCEBoosted", "CNCEImportance", "CNCEVariational"]
 
 
-class CNCE(MutualInformationEstimator):
+class CNCE(ContrastiveEstimator):
     r"""Contrast with true conditional negatives: a lower bound on :math:`I(x; y | x')`.
 
     .. math::
@@ -44,18 +43,19 @@ class CNCE(MutualInformationEstimator):
 
     def per_row(self, scores: Scores) -> Tensor:
         """Return :math:`I_i`, ``(R,)``."""
-        if isinstance(scores, Tensor):
-            raise ValueError(
-                "scores must be a pair (positives (R,), negatives (R, n) drawn from p(y | x')), "
-                f"got a tensor of shape {tuple(scores.shape)}, whose negatives would be draws of p(y)"
-            )
-        return infonce_rows(scores)
-
-    def ceiling(self, num_candidates: int) -> float:
-        return log_candidates(num_candidates)
+        return _rows_of_pair(scores)
 
 
-class CNCEVariational(CNCE):
+def _rows_of_pair(scores: Scores) -> Tensor:
+    if isinstance(scores, Tensor):
+        raise ValueError(
+            "scores must be a pair (positives (R,), negatives (R, n) drawn given x'), "
+            f"got a tensor of shape {tuple(scores.shape)}, whose negatives would be draws of p(y)"
+        )
+    return infonce_rows(scores)
+
+
+class CNCEVariational(ContrastiveEstimator):
     r"""Contrast with negatives of a model q: a lower bound on :math:`I(x; y | x')` once its divergence is subtracted.
 
     .. math::
@@ -81,9 +81,11 @@ class CNCEVariational(CNCE):
         tensor(0.9092)
     """
 
+    is_lower_bound = True
+
     def per_row(self, scores: Scores, kl_per_row: Tensor) -> Tensor:
         """Return :math:`I_i`, ``(R,)``."""
-        rows = super().per_row(scores)
+        rows = _rows_of_pair(scores)
         if kl_per_row.shape != rows.shape:
             raise ValueError(
                 f"kl_per_row must have one number for each row of scores, got shape {tuple(kl_per_row.shape)} "
@@ -92,7 +94,7 @@ class CNCEVariational(CNCE):
         return rows - kl_per_row
 
 
-class CNCEImportance(MutualInformationEstimator):
+class CNCEImportance(ContrastiveEstimator):
     r"""Contrast with weighted draws of p(y) for conditional negatives. **Not a bound** at any finite K.
 
     .. math::
@@ -146,9 +148,6 @@ class CNCEImportance(MutualInformationEstimator):
         """Return minus the value, with psi as a constant."""
         return -self(detach_scores(psi), phi)
 
-    def ceiling(self, num_candidates: int) -> float:
-        return log_candidates(num_candidates)
-
 
 def _weighted(psi: Scores, phi: Scores) -> tuple[Tensor, Tensor, int]:
     """Return the positives of phi, the weighted mean exponential of its negatives as a logarithm, and their number."""
@@ -156,7 +155,7 @@ def _weighted(psi: Scores, phi: Scores) -> tuple[Tensor, Tensor, int]:
     return positive, (psi_negatives.log_softmax(1) + negatives).logsumexp(1), negatives.shape[1]
 
 
-class CNCEBoosted(MutualInformationEstimator):
+class CNCEBoosted(ContrastiveEstimator):
     r"""InfoNCE with the sum of two critics: a lower bound on the **total** :math:`I(x, x'; y)`, not on a part of it.
 
     .. math::
@@ -203,6 +202,3 @@ class CNCEBoosted(MutualInformationEstimator):
     def loss(self, psi: Scores, phi: Scores) -> Tensor:
         """Return minus the value, with psi as a constant."""
         return -self(detach_scores(psi), phi)
-
-    def ceiling(self, num_candidates: int) -> float:
-        return log_candidates(num_candidates)

@@ -11,7 +11,7 @@ from pml_proxyext.information.scores import Scores, split_scores
 from pml_proxyext.utils.checks import check_integer
 from pml_proxyext.utils.precision import log1p_exp
 
-__all__ = ["InfoNCE", "cap", "contrast_rows", "infonce_rows", "log_candidates"]
+__all__ = ["ContrastiveEstimator", "InfoNCE", "cap", "contrast_rows", "infonce_rows"]
 
 
 def cap(uncapped: Tensor, num_candidates: int) -> Tensor:
@@ -56,12 +56,14 @@ def infonce_rows(scores: Scores) -> Tensor:
     return contrast_rows(positive, negatives.logsumexp(1), negatives.shape[1] + 1)
 
 
-def log_candidates(num_candidates: int) -> float:
-    """Return the ceiling of a contrast, ``log(num_candidates)``."""
-    return math.log(check_integer("num_candidates", num_candidates))
+class ContrastiveEstimator(MutualInformationEstimator):
+    r"""An estimator that tells a positive from :math:`K - 1` negatives, with the ceiling :math:`\log K`."""
+
+    def ceiling(self, num_candidates: int) -> float:
+        return math.log(check_integer("num_candidates", num_candidates))
 
 
-class InfoNCE(MutualInformationEstimator):
+class InfoNCE(ContrastiveEstimator):
     r"""How much better than by chance the positive is told from the negatives.
 
     .. math::
@@ -108,9 +110,6 @@ class InfoNCE(MutualInformationEstimator):
         if not isinstance(scores, Tensor):
             raise ValueError("scores must be a square matrix for symmetric=True, got a pair (positives, negatives)")
         return (infonce_rows(scores) + infonce_rows(scores.mT)) / 2
-
-    def ceiling(self, num_candidates: int) -> float:
-        return log_candidates(num_candidates)
 
     def extra_repr(self) -> str:
         return "symmetric=True" if self.symmetric else ""
