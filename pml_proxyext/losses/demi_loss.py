@@ -2,26 +2,28 @@ r"""DEMI: contrast a part of each sample first, then all of it against negatives
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from pytorch_metric_learning.distances import BaseDistance, CosineSimilarity
 from torch import Tensor
 
-from pml_proxyext.losses.cross_modal_samples import check_same_ids
-from pml_proxyext.losses.demi_subviews import Subview, both_subviews
-from pml_proxyext.losses.demi_terms import Terms, class_mean_scores, terms_of_labels, terms_of_pairs
+from pml_proxyext.losses.demi_subviews import Subview, both_subviews, check_second_view, check_widths
+from pml_proxyext.losses.demi_terms import (
+    PairCritic,
+    Terms,
+    class_mean_scores,
+    critic_scores,
+    terms_of_labels,
+    terms_of_pairs,
+)
 from pml_proxyext.losses.pair_candidates import candidates_of_batch
 from pml_proxyext.losses.pair_loss import PairLoss
-from pml_proxyext.utils.checks import check_choice, check_number, check_rows
+from pml_proxyext.utils.checks import check_choice, check_number
 from pml_proxyext.utils.parameter_groups import parameter_groups
-from pml_proxyext.utils.precision import upcast
 
 __all__ = ["DEMILoss"]
-
-#: From rows ``(N, ...)`` and ``(M, D)`` to the scores ``(N, M)`` of all pairs.
-PairCritic = Callable[[Tensor, Tensor], Tensor]
 
 
 class _Given(NamedTuple):
@@ -37,9 +39,9 @@ class DEMILoss(PairLoss):
 
     A contrast among :math:`K` candidates cannot show more than :math:`\log K` nats. But for a subview :math:`x'` of
     :math:`x`, as a crop or a part of the coordinates, :math:`I(x; y) = I(x'; y) + I(x; y | x')`, and each part may be
-    small enough. With the scores :math:`\psi_{ak}` of :math:`x'_a` and :math:`y_k`, :math:`\phi_{ak}` of
-    :math:`x_a` and :math:`y_k`, and :math:`N(a)` the :math:`n_a` negatives of anchor a, a positive pair
-    :math:`(a, p)` costs :math:`\ell_{ap} = \ell'_{ap} + \lambda\, \ell''_{ap}`:
+    small enough. With scores :math:`\psi_{ak}` of :math:`x'_a` and :math:`y_k`, :math:`\phi_{ak}` of :math:`x_a` and
+    :math:`y_k`, and :math:`N(a)` the :math:`n_a` negatives of a, a positive pair costs
+    :math:`\ell_{ap} = \ell'_{ap} + \lambda\, \ell''_{ap}`:
 
     .. math::
         \ell'_{ap} &= \log \Big(1 + \sum_{k \in N(a)} e^{\psi_{ak} - \psi_{ap}}\Big), \\
@@ -103,15 +105,15 @@ class DEMILoss(PairLoss):
         entropy of the batch's labels.
 
     Relations:
-        - With ``cond_weight=0`` it is PML's ``NTXentLoss`` on the subviews.
+        - With ``cond_weight=0`` it is PML's ``NTXentLoss`` on the subviews, except that PML takes a single pair with a
+          single negative for none, and saturates at large scores.
         - With constant :math:`\psi` both conditional parts are ``NTXentLoss`` on :math:`x`.
-        - Without labels, for rows of views, each part costs the same if all of its scores move by a number per row.
+        - Scores of a row may all move by one number, in :math:`\psi` and in :math:`\phi`.
 
     Departs from the paper or the release:
         there is no release, and of the paper we had the abstract. The terms are reconstructed from it and from a
         third-party reproducibility report, and derived anew; equal weights are our reading; that the authors train
-        the boosted part is in that report. The label mode is ours. PML's ``NTXentLoss`` takes a single pair with a
-        single negative for none, and saturates at large scores.
+        the boosted part is in that report. The label mode is ours.
 
     Reference:
         Sordoni, Dziri, Schulz, Gordon, Bachman, Tachet des Combes, "Decomposed Mutual Information Estimation for
@@ -173,8 +175,7 @@ class DEMILoss(PairLoss):
         sub_emb: Tensor | None = None,
         sub_ref_emb: Tensor | None = None,
     ) -> Tensor:
-        given = _Given(indices_tuple, sub_emb, sub_ref_emb)
-        return super().forward(embeddings, labels, given, ref_emb, ref_labels)
+        return super().forward(embeddings, labels, _Given(indices_tuple, sub_emb, sub_ref_emb), ref_emb, ref_labels)
 
     def compute_loss(
         self,
@@ -185,7 +186,10 @@ class DEMILoss(PairLoss):
         ref_labels: Tensor | None,
     ) -> dict[str, dict[str, Any]]:
         if self.conditional == "label":
-            _check_label_mode(embeddings, labels, indices_tuple, ref_emb, ref_labels)
+            for name, value in indices_tuple._asdict().items():
+                if value is not None:
+                    raise ValueError(f"{name} is not supported with conditional='label'")
+            check_second_view(embeddings, labels, ref_emb, ref_labels)
             ref_labels = labels
         return super().compute_loss(embeddings, labels, indices_tuple, ref_emb, ref_labels)
 
@@ -204,9 +208,8 @@ class DEMILoss(PairLoss):
             terms = terms_of_labels(self._label_scores(labels, ref_emb), phi, labels)
         else:
             subviews = both_subviews(self.subview, embeddings, ref_emb, sub_emb, sub_ref_emb)
-            if self.sub_critic is None and subviews[0].shape[1] != subviews[1].shape[1]:
-                widths = [view.shape[1] for view in subviews]
-                raise ValueError(f"sub_emb must be as wide as sub_ref_emb (default: ref_emb), got widths {widths}")
+            if self.sub_critic is None:
+                check_widths(*subviews)
             psi = self._scores(self.sub_critic, *subviews, self.sub_temperature)
             candidates = candidates_of_batch(phi, labels, ref_labels, tuples, ref_emb is embeddings)
             if len(candidates[0]) == 0:
@@ -229,25 +232,16 @@ class DEMILoss(PairLoss):
         return parameter_groups(self, lr, multipliers, self.lr_multipliers)
 
     def _label_scores(self, labels: Tensor, ref_emb: Tensor) -> Tensor:
+        score = partial(self._scores, self.sub_critic, temperature=self.sub_temperature)
         if self.sub_critic is not None:
-            return self._scores(self.sub_critic, labels, ref_emb, self.sub_temperature)
-        return class_mean_scores(
-            lambda means, samples: self._scores(None, means, samples, self.sub_temperature),
-            labels,
-            self.distance.maybe_normalize(ref_emb),
-        )
+            return score(labels, ref_emb)
+        return class_mean_scores(score, labels, self.distance.maybe_normalize(ref_emb))
 
     def _scores(self, critic: PairCritic | None, rows: Tensor, columns: Tensor, temperature: float) -> Tensor:
-        if critic is None:
-            mat = self.distance(rows, columns)
-            return (mat if self.distance.is_inverted else -mat) / temperature
-        scores = critic(rows, columns)
-        if scores.shape != (len(rows), len(columns)):
-            raise ValueError(
-                f"a critic must return the scores of all pairs, ({len(rows)}, {len(columns)}), "
-                f"got shape {tuple(scores.shape)}"
-            )
-        return upcast(scores)
+        if critic is not None:
+            return critic_scores(critic, rows, columns)
+        mat = self.distance(rows, columns)
+        return (mat if self.distance.is_inverted else -mat) / temperature
 
     @torch.no_grad()
     def _record(self, terms: Terms) -> None:
@@ -260,17 +254,3 @@ class DEMILoss(PairLoss):
     def extra_repr(self) -> str:
         switches = ("conditional", "detach_sub", "subview")
         return ", ".join([super().extra_repr(), *(f"{name}={getattr(self, name)!r}" for name in switches)])
-
-
-def _check_label_mode(
-    embeddings: Tensor, labels: Tensor | None, given: _Given, ref_emb: Tensor, ref_labels: Tensor | None
-) -> None:
-    for name, value in given._asdict().items():
-        if value is not None:
-            raise ValueError(f"{name} is not supported with conditional='label'")
-    if ref_emb is embeddings:
-        raise ValueError("ref_emb must be the second view, whose row i belongs to row i of embeddings, got none")
-    if labels is None:
-        raise ValueError("labels are required with conditional='label', one class for each row, got None")
-    check_rows(ref_emb, embeddings, "ref_emb")
-    check_same_ids(labels, ref_labels)

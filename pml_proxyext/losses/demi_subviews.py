@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from pml_proxyext.losses.cross_modal_samples import check_same_ids
 from pml_proxyext.utils.checks import check_embeddings, check_rows
 from pml_proxyext.utils.precision import upcast
 
-__all__ = ["Subview", "both_subviews", "take_subview"]
+__all__ = ["Subview", "both_subviews", "check_second_view", "check_widths", "take_subview"]
 
 #: A slice of coordinates, a function of ``(N, D)``, or None for the first half of the coordinates.
 Subview = slice | Callable[[Tensor], Tensor] | None
@@ -61,3 +62,22 @@ def both_subviews(
         sub_ref_emb = ref_emb
     check_rows(check_embeddings(sub_ref_emb, name="sub_ref_emb"), ref_emb, "sub_ref_emb", "ref_emb")
     return upcast(sub_emb).to(embeddings), upcast(sub_ref_emb).to(embeddings)
+
+
+def check_widths(subviews: Tensor, ref_subviews: Tensor) -> None:
+    """Raise ValueError if the subviews of both sides are not equally wide, as a distance needs them."""
+    if subviews.shape[1] != ref_subviews.shape[1]:
+        raise ValueError(
+            "sub_emb must be as wide as sub_ref_emb (default: ref_emb), "
+            f"got widths {subviews.shape[1]} and {ref_subviews.shape[1]}"
+        )
+
+
+def check_second_view(embeddings: Tensor, labels: Tensor | None, ref_emb: Tensor, ref_labels: Tensor | None) -> None:
+    """Raise ValueError unless ``ref_emb`` is a second view of the rows, with the same labels, which are the subview."""
+    if ref_emb is embeddings:
+        raise ValueError("ref_emb must be the second view, whose row i belongs to row i of embeddings, got none")
+    if labels is None:
+        raise ValueError("labels are required with conditional='label', one class for each row, got None")
+    check_rows(ref_emb, embeddings, "ref_emb")
+    check_same_ids(labels, ref_labels)

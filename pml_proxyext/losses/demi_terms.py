@@ -9,9 +9,20 @@ import torch
 from torch import Tensor
 
 from pml_proxyext.losses.pair_candidates import Candidates, candidates_of_rows
-from pml_proxyext.utils.precision import log1p_exp
+from pml_proxyext.utils.precision import log1p_exp, upcast
 
-__all__ = ["Negatives", "Terms", "class_mean_scores", "terms_of_labels", "terms_of_pairs"]
+__all__ = [
+    "Negatives",
+    "PairCritic",
+    "Terms",
+    "class_mean_scores",
+    "critic_scores",
+    "terms_of_labels",
+    "terms_of_pairs",
+]
+
+#: From rows ``(N, ...)`` and ``(M, D)`` to the scores ``(N, M)`` of all pairs.
+PairCritic = Callable[[Tensor, Tensor], Tensor]
 
 
 class Negatives:
@@ -121,7 +132,22 @@ def terms_of_labels(psi: Tensor, phi: Tensor, labels: Tensor) -> Terms:
     return Terms((rows, columns), sub_losses, cond_losses, everyone, classmates, phi.new_zeros(()))
 
 
-def class_mean_scores(score: Callable[[Tensor, Tensor], Tensor], labels: Tensor, samples: Tensor) -> Tensor:
+def critic_scores(critic: PairCritic, rows: Tensor, columns: Tensor) -> Tensor:
+    """Return what a critic gives all pairs, ``(N, M)``, in float32 for half precision.
+
+    Raises:
+        ValueError: if that has another shape.
+    """
+    scores = critic(rows, columns)
+    if scores.shape != (len(rows), len(columns)):
+        raise ValueError(
+            f"a critic must return the scores of all pairs, ({len(rows)}, {len(columns)}), "
+            f"got shape {tuple(scores.shape)}"
+        )
+    return upcast(scores)
+
+
+def class_mean_scores(score: PairCritic, labels: Tensor, samples: Tensor) -> Tensor:
     """Return how well each row's label fits each sample: the score of the label's mean sample.
 
     A sample is left out of the mean that it is compared with. So all samples of a class are scored alike, by what the
