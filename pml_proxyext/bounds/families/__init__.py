@@ -7,6 +7,11 @@ from pml_proxyext.bounds.families import (
     cross_entropy,
     hard_negatives,
     infonce,
+    information,
+    information_chain,
+    information_claims,
+    information_conditional,
+    information_expectations,
     kernels,
     lifted,
     margin_softmax,
@@ -46,6 +51,13 @@ FAMILIES = {
     "Softmax with margins": margin_softmax.RELATIONS,
     "Kernels and distributions": kernels.RELATIONS,
     "Mutual information and entropy": mutual_information.RELATIONS,
+    "Estimators of mutual information": (
+        information.RELATIONS
+        + information_chain.RELATIONS
+        + information_conditional.RELATIONS
+        + information_expectations.RELATIONS
+        + information_claims.RELATIONS
+    ),
     "Supervised contrastive loss and the simplex": (
         classifier_floors.RELATIONS + simplex.RELATIONS + supcon_minima.RELATIONS
     ),
