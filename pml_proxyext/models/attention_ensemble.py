@@ -96,7 +96,11 @@ class AttentionEnsemble(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         features = self.spatial(images)  # (N, C, H, W)
         masked = features.unsqueeze(1) * self._masks(features)  # (N, M, C, H, W)
-        codes = self.global_extractor(masked.flatten(0, 1)).unflatten(0, masked.shape[:2])  # (N, M, k)
+        if features.is_contiguous(memory_format=torch.channels_last):
+            stacked = masked.permute(0, 1, 3, 4, 2).flatten(0, 1).permute(0, 3, 1, 2)  # flatten alone would undo it
+        else:
+            stacked = masked.flatten(0, 1)
+        codes = self.global_extractor(stacked).unflatten(0, masked.shape[:2])  # (N, M, k)
         return normalize(codes, dim=-1).flatten(1)
 
     def masks(self, images: Tensor) -> Tensor:

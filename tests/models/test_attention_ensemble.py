@@ -48,6 +48,19 @@ def test_output_and_gradients_are_those_of_one_learner_on_one_image_at_a_time():
     torch.testing.assert_close(torch.autograd.grad(output.flatten() @ direction, list(network.parameters())), expected)
 
 
+def test_the_layout_of_channels_stays_and_changes_no_number():
+    network, x, seen = ensemble().eval(), images(), []
+    expected, direction = network(x), torch.arange(1.0, 1 + LEARNERS * WIDTH)
+    gradients = torch.autograd.grad((expected @ direction).sum(), list(network.parameters()))
+    network.to(memory_format=torch.channels_last)
+    network.global_extractor.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    output = network(x.contiguous(memory_format=torch.channels_last))
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(output, expected)
+    again = torch.autograd.grad((output @ direction).sum(), list(network.parameters()))
+    torch.testing.assert_close(again, gradients, rtol=1e-4, atol=1e-5)
+
+
 def test_every_shared_part_runs_once_a_batch():
     network, calls = ensemble(), []
     for name in ("spatial", "attention", "global_extractor"):
