@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from pml_proxyext.losses.demi_terms import Negatives, class_mean_scores
+from pml_proxyext.losses.demi_terms import Negatives, class_mean_scores, critic_scores
 
 COUNTS = torch.tensor([[0.0, 1.0, 2.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
 SCORES = torch.tensor([[5.0, -1.0, 0.5], [1.0, 2.0, 3.0]], dtype=torch.float64)
@@ -58,3 +58,18 @@ def test_a_class_of_one_has_a_finite_gradient():
     found = class_mean_scores(lambda a, b: normalize(a) @ normalize(b).T, torch.arange(3), samples)
     assert found.diagonal().tolist() == [0, 0, 0]
     assert torch.autograd.grad(found.sum(), samples)[0].abs().max() < 100
+
+
+def test_a_class_of_one_scores_zero_where_products_are_rounded():
+    """As those of TF32 are: a class's total minus its only sample is then not zero, but has some direction."""
+    samples = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = class_mean_scores(lambda a, b: normalize(a) @ normalize(b).T, torch.arange(3), samples)
+    assert found.diagonal().tolist() == [0, 0, 0]
+
+
+def test_scores_of_a_critic_leave_half_precision():
+    rows = torch.randn(3, 2, generator=torch.Generator().manual_seed(0))
+    found = critic_scores(lambda a, b: (a @ b.T).bfloat16(), rows, rows)
+    assert torch.equal(found, (rows @ rows.T).bfloat16().float())
+    assert found.dtype == torch.float32
