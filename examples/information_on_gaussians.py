@@ -116,10 +116,10 @@ def decomposed_table(records: Sequence[dict[str, Any]]) -> TextTable:
         ]
         for record in found
     ]
-    counts = {record["candidates"]: record["batches"] for record in found}
+    counts = sorted({(record["candidates"], record["batches"]) for record in found})
     caption = (
         f"Nats, with the best critics; T is the truth, half of it is in x'; d = {DIM}, 256 rows a batch; mean ± "
-        f"standard error over batches ({', '.join(f'{count} at K = {K}' for K, count in sorted(counts.items()))}); ESS is the "
+        f"standard error over batches ({', '.join(f'{count} at K = {K}' for K, count in counts)}); ESS is the "
         "effective sample size of the importance weights; "
     )
     header = ["T", "K", "log K", *DECOMPOSED.values(), "ESS"]
