@@ -23,6 +23,7 @@ METRIC_NAMES = {
     "mean_average_precision": "mAP",
     "recall_at_1": "R@1",
     "recall_at_10": "R@10",
+    "subgroup_accuracy": "Probe",
 }
 #: The metric that methods are ordered by.
 RANKED_BY = "mean_average_precision_at_r"

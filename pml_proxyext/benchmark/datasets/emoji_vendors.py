@@ -24,6 +24,7 @@ from pml_proxyext.benchmark.datasets.retrieval_set import Split
 __all__ = [
     "Drawings",
     "TwoVendorGroups",
+    "emoji_subgroups",
     "label_emoji",
     "load_emoji_vendors",
     "prepare_emoji_vendors",
@@ -33,6 +34,8 @@ __all__ = [
 _VERSION = 1  # part of the cache's name: raise it when labels change
 _INPUTS = 256
 _FREQUENT = 20  # emoji that a keyword has to have to be a label
+
+_Arrays = dict[str, npt.NDArray[Any]]
 
 # Styles that descend from one another are on one side: Noto's two, and the flat ones; Emoji One's two and EmojiTwo.
 _FIRST_GROUP = ("noto", "noto-v1", "fluent-flat", "fxemoji")
@@ -87,8 +90,8 @@ def prepare_emoji_vendors(progress: bool = True) -> str:
     """
     prepare_emoji(progress)
     keys = prepared_emoji("features")["keys"].tolist()
-    labels = _stored_labels(keys)
-    if labels is None:
+    arrays = _stored_labels(keys)
+    if arrays is None:
         with tempfile.TemporaryDirectory() as folder:
             fetch_packages([NAMES_PACKAGE], Path(folder))
             entries, messages = (
@@ -96,8 +99,9 @@ def prepare_emoji_vendors(progress: bool = True) -> str:
             )
         entry_of = {bare_key(entry["hexcode"]): entry for entry in entries}
         labels, names = label_emoji([entry_of[key] for key in keys], messages)
-        write_arrays(_path(), {"keys": np.array(keys), "labels": labels, "names": np.array(names)})
-    return f"{labels.shape[1]} labels of {len(keys)} emoji in {_path()}"
+        arrays = {"keys": np.array(keys), "labels": labels, "names": np.array(names)}
+        write_arrays(_path(), arrays)
+    return f"{arrays['labels'].shape[1]} labels of {len(keys)} emoji in {_path()}"
 
 
 def label_emoji(
@@ -136,12 +140,7 @@ def load_emoji_vendors(split: Split = "test") -> tuple[TwoVendorGroups, TwoVendo
         ValueError: if :func:`prepare_emoji_vendors` has not been run.
     """
     arrays = prepared_emoji("features")
-    labels = _stored_labels(arrays["keys"].tolist())
-    if labels is None:
-        raise ValueError(
-            f"labels of the emoji are not prepared, there is no intact {_path()} for them; "
-            "run: python -m pml_proxyext.benchmark prepare emoji_vendors"
-        )
+    labels = _prepared_labels(arrays["keys"].tolist())["labels"]
     parts = split_emoji(arrays, split)
     inputs = project_features(arrays["features"], np.isin(arrays["classes"], parts[0]), _INPUTS)
     group = [i for i, vendor in enumerate(VENDORS) if vendor.name in _FIRST_GROUP]
@@ -159,6 +158,20 @@ def load_emoji_vendors(split: Split = "test") -> tuple[TwoVendorGroups, TwoVendo
         for part in parts
     )
     return train, evaluation
+
+
+def emoji_subgroups(keys: list[str]) -> npt.NDArray[np.int64]:
+    """Return the subgroup of each of the emoji ``(C,)``, as a number.
+
+    Args:
+        keys: the code points of all prepared emoji, in their order.
+
+    Raises:
+        ValueError: if :func:`prepare_emoji_vendors` has not been run for them.
+    """
+    arrays = _prepared_labels(keys)
+    is_subgroup = np.char.startswith(arrays["names"], "subgroup ")
+    return arrays["labels"][:, is_subgroup].argmax(1)
 
 
 def vendor_stand_in(split: str = "test") -> tuple[TwoVendorGroups, TwoVendorGroups]:
@@ -188,9 +201,19 @@ def _path() -> Path:
     return cache_directory() / f"emoji-vendors-v{_VERSION}.npz"
 
 
-def _stored_labels(keys: list[str]) -> npt.NDArray[np.uint8] | None:
-    """Return the labels of these emoji, or None if there are none, or those of others."""
-    arrays = read_arrays(_path(), ["keys", "labels"])
+def _prepared_labels(keys: list[str]) -> _Arrays:
+    arrays = _stored_labels(keys)
+    if arrays is None:
+        raise ValueError(
+            f"labels of the emoji are not prepared, there is no intact {_path()} for them; "
+            "run: python -m pml_proxyext.benchmark prepare emoji_vendors"
+        )
+    return arrays
+
+
+def _stored_labels(keys: list[str]) -> _Arrays | None:
+    """Return the labels of these emoji and their names, or None if there are none, or those of others."""
+    arrays = read_arrays(_path(), ["keys", "labels", "names"])
     if arrays is None or arrays["keys"].tolist() != keys:
         return None
-    return arrays["labels"]
+    return arrays

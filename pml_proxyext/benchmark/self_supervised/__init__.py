@@ -1,0 +1,1 @@
+"""Comparison of losses that learn from crops of pictures without labels."""
