@@ -14,13 +14,14 @@ from torch import Tensor
 
 from benchmarks import measuring
 from benchmarks.measuring import Step, measure
-from pml_proxyext.losses import CrossCLRLoss, HardNegNTXentLoss, PairSupConLoss
+from pml_proxyext.losses import CrossCLRLoss, DEMILoss, HardNegNTXentLoss, PairSupConLoss
 from pml_proxyext.wrappers import CrossModalMemory
 
 FEATURES, INPUT_SIZES = ("input_emb", "ref_input_emb"), (512, 768)
 UNIFORM = "hard_neg_ntxent_uniform"
 METHODS = ["supcon_pml", "crossclr", "crossclr_with_features", "crossclr_released", "crossclr_memory"]
 METHODS += ["hard_neg_ntxent", UNIFORM, "pairsupcon_without_heads", "pairsupcon"]
+METHODS += ["demi", "demi_importance_sampled", "demi_rows", "demi_label"]
 
 
 def make(method: str, batch: int, dim: int) -> Step:
@@ -35,6 +36,8 @@ def make(method: str, batch: int, dim: int) -> Step:
         "ntxent_pml": NTXentLoss(),
         "hard_neg_ntxent": HardNegNTXentLoss(),
         UNIFORM: HardNegNTXentLoss(concentration=0.0),
+        "demi": DEMILoss(),
+        "demi_importance_sampled": DEMILoss(conditional="is"),
     }
     two_views: dict[str, Callable[..., Tensor]] = {
         "crossclr": CrossCLRLoss(),
@@ -43,9 +46,17 @@ def make(method: str, batch: int, dim: int) -> Step:
         "crossclr_memory": CrossModalMemory(CrossCLRLoss(), dim, *INPUT_SIZES),
         "pairsupcon_without_heads": PairSupConLoss(dim, classifier_weight=0.0, projection=False),
         "pairsupcon": PairSupConLoss(dim),
+        "demi_rows": DEMILoss(),
+        "demi_label": DEMILoss(conditional="label"),
     }
-    # Half of the pairs of sentences are entailments; to the other losses, pairs are instances.
-    labels = ids % 2 if method.startswith("pairsupcon") else ids
+    # Half of the pairs of sentences are entailments, classes have eight instances; else pairs are instances.
+    other_labels = {
+        "pairsupcon": ids % 2,
+        "pairsupcon_without_heads": ids % 2,
+        "demi_label": ids // 8,
+        "demi_rows": None,
+    }
+    labels = other_labels.get(method, ids)
 
     def step() -> None:
         embeddings.grad = None
