@@ -35,7 +35,8 @@ def split_scores(scores: Scores, name: str = "scores", *, min_negatives: int = 1
         (tensor([1., 4.]), tensor([[2.],
                 [3.]]))
     """
-    positive, negatives = scores if isinstance(scores, tuple) and len(scores) == 2 else _split_square(scores, name)
+    is_pair = isinstance(scores, tuple) and [isinstance(part, Tensor) for part in scores] == [True, True]
+    positive, negatives = scores if is_pair else _split_square(scores, name)
     shapes = f"shapes {tuple(positive.shape)} and {tuple(negatives.shape)}"
     if positive.ndim != 1 or negatives.ndim != 2 or len(positive) != len(negatives):
         raise ValueError(f"{name} as a pair must be positives (R,) and negatives (R, n), got {shapes}")
@@ -54,7 +55,7 @@ def split_scores(scores: Scores, name: str = "scores", *, min_negatives: int = 1
 def _split_square(scores: Scores, name: str) -> tuple[Tensor, Tensor]:
     if not isinstance(scores, Tensor):
         raise ValueError(
-            f"{name} must be a square matrix or a pair (positives, negatives), got {type(scores).__name__}"
+            f"{name} must be a square matrix or a pair of tensors (positives, negatives), got {type(scores).__name__}"
         )
     size = len(scores) if scores.ndim else 0
     if scores.shape != (size, size) or size == 0:
