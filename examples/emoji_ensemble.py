@@ -30,7 +30,7 @@ from pml_proxyext.benchmark.summaries import summarise
 from pml_proxyext.benchmark.tables import TextTable
 from pml_proxyext.benchmark.two_views.report import best_settings
 
-DATA, TRIALS, SEEDS, STEPS, SMOKE_STEPS = "emoji_images", 10, 5, 200, 2
+DATA, TRIALS, SEEDS, STEPS, SMOKE_STEPS = "emoji_images", 6, 5, 200, 2
 SEARCHED = Path(__file__).parents[1] / "docs" / "results" / "search_emoji_ensemble"
 LOADERS = {DATA: cache(load_emoji_images), "stand_in": cache(image_stand_in)}
 COLUMNS = {

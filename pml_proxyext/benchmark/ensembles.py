@@ -90,7 +90,7 @@ class EnsembleMethod:
     def trials(self, budget: int) -> list[dict[str, Any]]:
         """Return the settings to try: the first by hand, then points that methods have in common."""
         first = {"lr": 1e-3, "neg_margin": 1.0}
-        space: dict[str, Dimension] = {"lr": LogUniform(3e-4, 1e-2), "neg_margin": LogUniform(0.2, 2.0)}
+        space: dict[str, Dimension] = {"lr": LogUniform(3e-4, 1e-2), "neg_margin": LogUniform(0.4, 2.0)}
         if self.diverges:
             first["div_weight"], space["div_weight"] = 1.0, LogUniform(0.1, 10.0)
         return [first, *draw_settings(space, budget - 1, "emoji ensemble")]
