@@ -165,7 +165,7 @@ def image_stand_in(split: str = "test") -> RetrievalData:
     generator = np.random.default_rng(0 if split == "test" else 1)
     classes = np.arange(40).repeat(6)
     noise = generator.normal(0, 60, (len(classes), 32, 32, 3))
-    pictures = generator.integers(104, 152, (40, 4, 4, 3)).repeat(8, axis=1).repeat(8, axis=2)
+    pictures = generator.integers(80, 176, (40, 4, 4, 3)).repeat(8, axis=1).repeat(8, axis=2)
     samples = np.clip(pictures[classes] + noise, 0, 255).astype(np.uint8)
     parts = (MemorySet(samples, classes, part, [str(i) for i in range(40)]) for part in (range(20), range(20, 40)))
     return RetrievalData("stand_in", *parts)
