@@ -15,6 +15,7 @@ from pml_proxyext.bounds.families.information_joint import (
     critic,
     expected,
     marginal,
+    sum_of_best,
     table,
 )
 from pml_proxyext.bounds.families.mutual_information import small_joint
@@ -34,8 +35,7 @@ def _demi_best(batch: BoundBatch) -> Tensor:
 
 
 def _row_dv_best(batch: BoundBatch) -> Tensor:
-    psi, phi = best_critics(batch)
-    return expected(batch, RowDonskerVaradhan(), psi + phi)
+    return expected(batch, RowDonskerVaradhan(), sum_of_best(batch))
 
 
 def _increment(batch: BoundBatch) -> Tensor:
@@ -52,10 +52,9 @@ def _club_of_critic(batch: BoundBatch) -> Tensor:
 def _infonce_of_other_classes(batch: BoundBatch) -> Tensor:
     """Return InfoNCE of the best critic, with negatives of all classes but the likeliest one of the row."""
     log_p = small_joint(batch)
-    psi, phi = best_critics(batch)
     is_own = one_hot(log_p.argmax(1), log_p.shape[1]).bool()
     contrasts = Contrasts.of(log_p, marginal(log_p).masked_fill(is_own, -torch.inf).log_softmax(1))
-    return contrasts.mean(InfoNCE().per_row(contrasts.scores(psi + phi)))
+    return contrasts.mean(InfoNCE().per_row(contrasts.scores(sum_of_best(batch))))
 
 
 def _rare_rows() -> BoundBatch:

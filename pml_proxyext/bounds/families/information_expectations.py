@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 from pml_proxyext.bounds.assumptions import Hyper, Labels
 from pml_proxyext.bounds.batch import BoundBatch
 from pml_proxyext.bounds.families.information_joint import (
     Contrasts,
-    best_critics,
     conditional_information,
     critic,
     expected,
     given_half,
     marginal,
     mean_of_halves,
+    sum_of_best,
     table,
 )
 from pml_proxyext.bounds.families.mutual_information import independence, small_information, small_joint
-from pml_proxyext.bounds.relation import Relation, Scope, Side
-from pml_proxyext.information import CLUB, CNCE, NWJ, CNCEBoosted, CNCEVariational, L1Out
+from pml_proxyext.bounds.relation import Kind, Relation, Scope, Side
+from pml_proxyext.information import CLUB, CNCE, NWJ, CNCEBoosted, CNCEVariational, InfoNCE, L1Out
 
 __all__ = ["CONDITIONAL", "INFORMATION", "RELATIONS", "TWO_NEGATIVES"]
 
@@ -53,8 +54,7 @@ def _boosted(batch: BoundBatch) -> Tensor:
 
 def _nwj(batch: BoundBatch) -> Tensor:
     """Return NWJ with a multiple of the best critic, clipped where a density all but vanishes."""
-    psi, phi = best_critics(batch)
-    return expected(batch, NWJ(), 1 + batch["sharpness"] * (psi + phi).clamp(-20, 20))
+    return expected(batch, NWJ(), 1 + batch["sharpness"] * sum_of_best(batch).clamp(-20, 20))
 
 
 def _club(batch: BoundBatch) -> Tensor:
@@ -66,6 +66,29 @@ def _l1out(batch: BoundBatch) -> Tensor:
     of_columns = small_joint(batch).t()
     contrasts = Contrasts.of(of_columns, marginal(of_columns))
     return contrasts.mean(L1Out().per_row(contrasts.scores(of_columns.log_softmax(0))))
+
+
+def _infonce_best(batch: BoundBatch) -> Tensor:
+    return expected(batch, InfoNCE(), sum_of_best(batch))
+
+
+def _infonce_best_of_two(batch: BoundBatch) -> Tensor:
+    """Return InfoNCE of the best critic with one negative."""
+    log_p = small_joint(batch)
+    contrasts = Contrasts.of(log_p, marginal(log_p))
+    positive, negatives = contrasts.scores(sum_of_best(batch))
+    return contrasts.mean(InfoNCE().per_row((positive, negatives[:, :1])))
+
+
+def _mixed_entropy(batch: BoundBatch) -> Tensor:
+    """Return E[m log m], with m the mean ratio of densities of three candidates that are all independent of the row."""
+    log_p = small_joint(batch)
+    independent = log_p.logsumexp(1, keepdim=True) + marginal(log_p)
+    contrasts = Contrasts.of(independent, marginal(log_p))
+    positive, negatives = contrasts.scores(sum_of_best(batch))
+    log_mean = torch.cat([positive[:, None], negatives], dim=1).logsumexp(1) - math.log(3)
+    # The ratio alone overflows for a row that is rare enough.
+    return ((contrasts.log_probability + log_mean).exp() * log_mean).sum()
 
 
 def _tilted() -> BoundBatch:
@@ -161,5 +184,37 @@ RELATIONS = (
         rhs=Side("expected leave-one-out estimate", _l1out),
         scope=Scope.EXPECTATION,
         assumptions="two other rows, independent of the class",
+    ),
+    Relation(
+        id="information.infonce_gap",
+        title="What InfoNCE with the best critic misses is the mean of m log m of independent candidates",
+        statement=r"I(X; Y) - \mathbb E\, \hat I_{\mathrm{NCE}}^{*} = \mathbb E_{p(x) \prod_k p(y_k)}[m \log m], "
+        r"\quad m = \frac1K \sum_{k=1}^K \frac{p(y_k \mid x)}{p(y_k)}",
+        source="derived",
+        proof="the positive of K candidates is any of them, each in the K-th part of the cases",
+        labels=Labels.PROXY_ANY,
+        lhs=Side(
+            INFORMATION.name,
+            lambda batch: small_information(batch) - _infonce_best(batch),
+            "minus the expected InfoNCE estimate with the best critic",
+        ),
+        rhs=Side("mean of m log m of candidates", _mixed_entropy),
+        kind=Kind.EQUAL,
+        scope=Scope.EXPECTATION,
+        assumptions=TWO_NEGATIVES,
+        witness=_tilted,
+    ),
+    Relation(
+        id="information.more_candidates",
+        title="With the best critic, InfoNCE is larger on average with one candidate more",
+        statement=r"\mathbb E\, \hat I_{\mathrm{NCE}}^{*, K} \le \mathbb E\, \hat I_{\mathrm{NCE}}^{*, K + 1}",
+        source="derived",
+        proof="what is missing, information.infonce_gap, is the mean of a convex function of a mean of K, and means "
+        "over more vary less",
+        labels=Labels.PROXY_ANY,
+        lhs=Side("expected InfoNCE estimate with the best critic and one negative", _infonce_best_of_two),
+        rhs=Side("expected InfoNCE estimate with the best critic", _infonce_best),
+        scope=Scope.EXPECTATION,
+        assumptions="K = 2, and negatives that are independent of the row",
     ),
 )

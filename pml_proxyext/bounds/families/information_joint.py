@@ -25,6 +25,7 @@ __all__ = [
     "given_half",
     "marginal",
     "mean_of_halves",
+    "sum_of_best",
     "table",
 ]
 
@@ -68,12 +69,12 @@ def mean_of_halves(batch: BoundBatch, factor: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Contrasts:
-    """All that a row, its positive and two negatives can be, with their probabilities."""
+    """All that a row, its positive and two negatives can be, with the logarithms of their probabilities."""
 
     row: Tensor
     positive: Tensor
     negatives: Tensor
-    probability: Tensor
+    log_probability: Tensor
 
     @classmethod
     def of(cls, log_p: Tensor, log_negatives: Tensor) -> Contrasts:
@@ -81,14 +82,14 @@ class Contrasts:
         rows, columns = torch.arange(log_p.shape[0]), torch.arange(log_p.shape[1])
         row, positive, first, second = torch.cartesian_prod(rows, columns, columns, columns).unbind(1)
         log_probability = log_p[row, positive] + log_negatives[row, first] + log_negatives[row, second]
-        return cls(row, positive, torch.stack([first, second], dim=1), log_probability.exp())
+        return cls(row, positive, torch.stack([first, second], dim=1), log_probability)
 
     def scores(self, critic: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the critic ``(x, y)`` gives to positives and negatives."""
         return critic[self.row, self.positive], critic[self.row[:, None], self.negatives]
 
     def mean(self, per_row: Tensor) -> Tensor:
-        return (self.probability * per_row).sum()
+        return (self.log_probability.exp() * per_row).sum()
 
 
 def expected(batch: BoundBatch, estimator: MutualInformationEstimator, *critics: Tensor) -> Tensor:
@@ -103,6 +104,12 @@ def best_critics(batch: BoundBatch) -> tuple[Tensor, Tensor]:
     log_p = small_joint(batch)
     of_half = given_half(log_p)
     return of_half - marginal(log_p), log_p.log_softmax(1) - of_half
+
+
+def sum_of_best(batch: BoundBatch) -> Tensor:
+    """Return the best critic of the whole."""
+    psi, phi = best_critics(batch)
+    return psi + phi
 
 
 def table(*rows: list[float], **hyper: float) -> BoundBatch:
