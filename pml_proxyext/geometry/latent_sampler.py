@@ -153,7 +153,8 @@ class LatentSampler(nn.Module):
         kept = torch.cat([torch.ones_like(near[: len(points), None]), near.unflatten(0, (len(points), -1))], dim=1)
         distances = (points[:, None] - self.centroids[chosen]).norm(dim=2)  # (N, K + 1)
         # A highest plane whose cell had no sample has no centroid, and the point itself is in that cell.
-        closeness = 1 / distances.nan_to_num(nan=0.0).clamp_min(1e-12)
+        distances = distances.where(self.centroids[chosen, 0].isfinite(), 0.0)
+        closeness = 1 / distances.clamp_min(1e-12)
         shares = closeness.where(kept, 0.0)
         shares = shares / shares.sum(1, keepdim=True)
-        return (shares[:, :, None] * self.atoms[chosen]).sum(1), kept[:, 1:].any(1)
+        return (shares[:, :, None] * self.atoms[chosen]).sum(1), kept[:, 1:].any(1) & points.isfinite().all(1)

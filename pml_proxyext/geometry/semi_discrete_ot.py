@@ -149,8 +149,9 @@ class SemiDiscreteOT(nn.Module):
         return self
 
     def forward(self, points: Tensor) -> Tensor:
-        """Return the atom that each point goes to, in the dtype and on the device of the points."""
-        return self.atoms.to(points)[self.assign(points)]
+        """Return the atom that each point goes to, in the dtype and on the device of the points; NaN for NaN."""
+        images = self.atoms.to(points)[self.assign(points)]
+        return images.where(points.isfinite().all(1, keepdim=True), torch.nan)
 
     @torch.no_grad()
     def assign(self, points: Tensor) -> Tensor:
