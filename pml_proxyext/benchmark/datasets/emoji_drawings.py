@@ -66,7 +66,7 @@ def drawings_stand_in(split: str = "test") -> tuple[LabelledDrawings, LabelledDr
         subgroup_of_emoji = torch.arange(count) % len(of_subgroup)
         blots = of_subgroup[subgroup_of_emoji] + torch.rand(count, 3, 8, 8, generator=generator)
         emoji = torch.arange(count).repeat_interleave(4)
-        blots = blots[emoji] / 2 + 0.1 * torch.randn(len(emoji), 3, 8, 8, generator=generator)
+        blots = blots[emoji] / 2 + 0.4 * torch.randn(len(emoji), 3, 8, 8, generator=generator)
         images = interpolate(blots.clamp(0, 1), size=64, mode="bilinear")
         return LabelledDrawings((255 * images).to(torch.uint8), emoji, subgroup_of_emoji[emoji])
 
