@@ -1,5 +1,6 @@
 """Regularizers: for the ``embedding_regularizer`` and ``weight_regularizer`` of any PML loss."""
 
 from pml_proxyext.regularizers.learner_divergence_regularizer import LearnerDivergenceRegularizer
+from pml_proxyext.regularizers.optimal_transport_regularizer import OptimalTransportRegularizer
 
-__all__ = ["LearnerDivergenceRegularizer"]
+__all__ = ["LearnerDivergenceRegularizer", "OptimalTransportRegularizer"]
