@@ -69,7 +69,7 @@ def learned_estimates(
     lr: float,
     generator: torch.Generator,
     rows: int = 128,
-    held_out: int = 40,
+    held_out: int = 200,
 ) -> dict[str, float]:
     r"""Train four critics side by side on fresh samples, and return what the estimators say of other samples.
 
