@@ -112,7 +112,7 @@ class DotCritic(Critic):
 class CosineCritic(DotCritic):
     r"""The cosine of both sides over a temperature, :math:`S_{ij} = \cos(x_i, y_j) / \tau`; a zero vector scores 0.
 
-    Scores lie within :math:`\pm 1/\tau`, and an estimate cannot exceed :math:`2/\tau`.
+    Scores lie within :math:`\pm 1/\tau`, so that no contrast of them exceeds :math:`2/\tau`.
 
     Args:
         temperature: :math:`\tau > 0`; 0.07 is MoCo's.
