@@ -54,11 +54,17 @@ tables: $(READY)  ## render the committed results into README and docs
 	$(RENDER)/glyphs --into docs/nivmf.md --recipes el_nivmf el_nivmf_guided nivmf el_vmf b_vmf kl_vmf nivmf_l2 cosine normalized_softmax
 	$(RENDER)/nir --into docs/nir.md --split validation
 	$(RENDER)/nir_warm_up --into docs/nir.md --split validation
+	for data in glyphs emoji; do \
+	    $(RENDER)/$$data --kind differences --into docs/almn.md --recipes almn almn_normalized; \
+	    $(RENDER)/search_npairs_$$data --kind search --into docs/almn.md --recipes npairs npairs_normalized; done
+	$(RENDER)/npairs_emoji --into docs/almn.md
+	$(RENDER)/search_emoji --into docs/almn.md --split validation --recipes almn almn_normalized
 	$(BENCHMARK) plot --results docs/results/glyphs docs/results/emoji --figures docs/figures
 	$(BIN)/python -m pml_proxyext.benchmark.published docs/papers.md
 	$(BIN)/python examples/collapse_to_the_simplex.py $(EXPERIMENT)/collapse
 	$(BIN)/python examples/label_noise.py $(EXPERIMENT)/label_noise
 	$(BIN)/python examples/slack_of_cross_entropy.py $(EXPERIMENT)/cross_entropy_slack
+	$(BIN)/python examples/information_on_gaussians.py --table --into docs/information_gaussians.md --figures docs/figures --results docs/results/information_gaussians
 	$(BIN)/python examples/wordnet_pairs.py --table --into docs/pairsupcon.md --figures docs/figures --results docs/results/wordnet_pairs
 	$(BIN)/python examples/emoji_image_to_text.py search $(TWO_VIEWS)/search_emoji_text
 	$(BIN)/python examples/emoji_image_to_text.py $(TWO_VIEWS)/emoji_text

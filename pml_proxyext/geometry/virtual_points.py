@@ -118,7 +118,7 @@ def virtual_similarities(anchors: Tensor, positives: Tensor, delta: Tensor) -> T
 
     Example:
         >>> points = torch.tensor([[2.0, 0.0]])
-        >>> virtual_similarities(points, points, torch.tensor([torch.pi / 3]))
+        >>> virtual_similarities(points, points, torch.tensor([torch.pi / 3])).round(decimals=4)
         tensor([2.])
     """
     u = normalize(anchors, dim=1)

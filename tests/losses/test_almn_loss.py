@@ -256,7 +256,7 @@ def test_a_similarity_that_only_normalises_is_the_default():
     [
         ({"beta": -0.1}, "beta must be a finite number >= 0 and <= 1, got -0.1"),
         ({"beta": 1.1}, "beta must be a finite number >= 0 and <= 1, got 1.1"),
-        ({"mode": "negativ"}, "mode must be one of .* got 'negativ'; did you mean 'negative'"),
+        ({"mode": "negatives"}, "mode must be one of .* got 'negatives'; did you mean 'negative'"),
         ({"m": 0.5}, "m must be a finite number >= 1, got 0.5"),
         ({"scale": 0.0}, "scale must be a finite number > 0, got 0.0"),
         ({"distance": LpDistance()}, "distance must be a DotProductSimilarity .* got LpDistance with p=2 and power=1"),
