@@ -12,7 +12,7 @@ from pml_proxyext.geometry.latent_sampler import LatentSampler
 from pml_proxyext.geometry.transport_cells import (
     CellError,
     TransportCells,
-    affine_scores,
+    best_atoms,
     cell_error,
     line_cells,
     plane_cells,
@@ -157,9 +157,7 @@ class SemiDiscreteOT(nn.Module):
     def assign(self, points: Tensor) -> Tensor:
         """Return the index of the atom that each point goes to, ``(N, d)`` -> ``(N,)``."""
         check_embeddings(points, self.atoms.shape[1], name="points")
-        scores = affine_scores(points.to(self.atoms), self.atoms, self.heights)
-        winners = [chunk_scores.argmax(1) for _, chunk_scores in scores]
-        return torch.cat(winners).to(points.device)
+        return best_atoms(points.to(self.atoms), self.atoms, self.heights).to(points.device)
 
     def cells(self, n_samples: int = 100_000, generator: torch.Generator | None = None) -> TransportCells:
         """Return measures and centroids of the cells: exact where :meth:`fit_exact` is, else counted on samples."""

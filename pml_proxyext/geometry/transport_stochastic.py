@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from pml_proxyext.geometry.transport_cells import best_atoms
 from pml_proxyext.geometry.transport_sources import TransportSource
 
 __all__ = ["start_heights", "stochastic_heights"]
@@ -51,7 +52,7 @@ def stochastic_heights(
     mean, square, average, averaged = torch.zeros_like(heights), 0.0, torch.zeros_like(heights), 0
     for step in range(steps):
         points = (source.sample(samples_per_step, generator).to(atoms) - centre).float()
-        winners = torch.addmm(heights, points, scaled.T).argmax(1)
+        winners = best_atoms(points, scaled, heights)
         gradient = torch.bincount(winners, minlength=len(atoms)) / samples_per_step - targets
         mean = _MEAN_DECAY * mean + (1 - _MEAN_DECAY) * gradient
         square = _SQUARE_DECAY * square + (1 - _SQUARE_DECAY) * gradient.square().mean().item()
