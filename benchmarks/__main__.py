@@ -9,10 +9,16 @@ from typing import Any
 
 import torch
 
-from benchmarks import codes, nir_flow, nivmf_speed, two_views
+from benchmarks import codes, nir_flow, nivmf_speed, optimal_transport, two_views
 
 DOCS = Path(__file__).parents[1] / "docs"
-PROGRAMS = {"nivmf": nivmf_speed, "nir_flow": nir_flow, "two_views": two_views, "codes": codes}
+PROGRAMS = {
+    "nivmf": nivmf_speed,
+    "nir_flow": nir_flow,
+    "two_views": two_views,
+    "codes": codes,
+    "optimal_transport": optimal_transport,
+}
 
 
 def main() -> None:
