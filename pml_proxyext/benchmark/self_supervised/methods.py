@@ -15,12 +15,18 @@ from pml_proxyext.benchmark.search_spaces import Dimension, LogUniform
 from pml_proxyext.benchmark.tuning import draw_settings
 from pml_proxyext.losses import DEMILoss, HardNegNTXentLoss
 
-__all__ = ["METHODS", "UNTRAINED", "Encoded", "Method", "Untrained", "small_encoder"]
+__all__ = ["METHODS", "UNTRAINED", "WIDTH", "Encoded", "Method", "Untrained", "small_encoder"]
+
+
+_CHANNELS = (16, 32, 64, 128)
+
+#: How many features the network gives.
+WIDTH = _CHANNELS[-1]
 
 
 def small_encoder() -> nn.Module:
-    """Return the network of 256 features, means over the last feature maps, of pictures of any size."""
-    network = SmallCNN(3)
+    """Return the network, whose features are means over its last maps, of pictures of any size."""
+    network = SmallCNN(3, _CHANNELS)
     network[-1] = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())  # in place of all positions
     return network
 

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from pml_proxyext.benchmark.self_supervised.augmentation import random_colours, random_crops
 from pml_proxyext.benchmark.self_supervised.evaluation import renew_batch_norm
-from pml_proxyext.benchmark.self_supervised.methods import Encoded, Method, small_encoder
+from pml_proxyext.benchmark.self_supervised.methods import WIDTH, Encoded, Method, small_encoder
 
 __all__ = ["random_view", "train"]
 
-_VIEW, _PART, _BATCH, _WIDTH, _PROJECTION, _WEIGHT_DECAY = 32, 16, 128, 256, 128, 1e-2
+_VIEW, _PART, _BATCH, _PROJECTION, _WEIGHT_DECAY = 32, 16, 128, 128, 1e-2
 _VIEW_AREA, _PART_AREA = (0.5, 1.0), (0.1, 0.4)  # of the picture, and of the view
 _COLOUR_STRENGTH, _GREY_SHARE = 0.4, 0.1
 _LAST = 20  # steps whose losses are reported
@@ -42,15 +42,15 @@ def train(method: Method, settings: Mapping[str, float], images: Tensor, steps: 
         steps: batches of 128.
     """
     encoder, head, head_of_part = small_encoder(), _head(), _head()
-    of_views, of_parts = (torch.Generator().manual_seed(int(torch.randint(2**62, ()))) for _ in range(2))
+    generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
     loss_func = method.make(settings["temperature"])
     weights = [*encoder.parameters(), *head.parameters(), *head_of_part.parameters()]
     optimizer = torch.optim.AdamW(weights, lr=settings["lr"], weight_decay=_WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings["lr"], total_steps=steps + 1)
     losses = []
-    for rows in _batches(len(images), min(_BATCH, len(images)), steps, of_views):
-        view, other = (random_view(images[rows], of_views) for _ in range(2))
-        part = random_crops(view, _PART, _PART_AREA, of_parts)
+    for rows in _batches(len(images), min(_BATCH, len(images)), steps, generator):
+        view, other = (random_view(images[rows], generator) for _ in range(2))
+        part = random_crops(view, _PART, _PART_AREA, generator)
         if method.needs_view:
             encoded_view, encoded = encoder(torch.cat([view, other])).chunk(2)
         else:
@@ -73,7 +73,7 @@ def train(method: Method, settings: Mapping[str, float], images: Tensor, steps: 
 
 
 def _head() -> nn.Module:
-    return nn.Sequential(nn.Linear(_WIDTH, _WIDTH), nn.ReLU(), nn.Linear(_WIDTH, _PROJECTION))
+    return nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, _PROJECTION))
 
 
 def _batches(count: int, size: int, steps: int, generator: torch.Generator) -> Iterator[Tensor]:

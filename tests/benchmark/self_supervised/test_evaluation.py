@@ -19,8 +19,15 @@ class Patches(nn.Module):
         return nn.functional.adaptive_avg_pool2d(images, 4).flatten(1) - 0.5
 
 
-def features(drawings):
-    return Patches()(plain_view(drawings.images)).double().numpy()
+class Colour(nn.Module):
+    """The mean colour alone, from which subgroups are hard to tell."""
+
+    def forward(self, images):
+        return images.mean((2, 3))
+
+
+def features(drawings, network=None):
+    return (network or Patches())(plain_view(drawings.images)).double().numpy()
 
 
 def retrieval_by_hand(points, labels):
@@ -49,13 +56,13 @@ def test_retrieval_is_that_by_hand():
 
 
 def test_the_probe_learns_subgroups_from_the_one_set_and_is_asked_for_those_of_the_other():
-    learned, asked = features(TRAIN), features(HELD_OUT)
+    learned, asked = features(TRAIN, Colour()), features(HELD_OUT, Colour())
     mean, deviation = learned.mean(0), learned.std(0)
     probe = LogisticRegression(C=0.1, max_iter=1000).fit((learned - mean) / deviation, TRAIN.subgroups.numpy())
     answers = probe.predict((asked - mean) / deviation)
     expected = np.mean(answers == HELD_OUT.subgroups.numpy())
-    assert score(Patches(), TRAIN, HELD_OUT)["subgroup_accuracy"] == pytest.approx(expected, abs=1e-6)
-    assert 0.3 < expected <= 1
+    assert score(Colour(), TRAIN, HELD_OUT)["subgroup_accuracy"] == pytest.approx(expected, abs=1e-6)
+    assert 0.25 < expected < 0.95
 
 
 def test_subgroups_that_nothing_was_learned_of_do_not_count():

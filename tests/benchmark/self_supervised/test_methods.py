@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pml_proxyext.benchmark.self_supervised.methods import METHODS, UNTRAINED, Encoded, small_encoder
+from pml_proxyext.benchmark.self_supervised.methods import METHODS, UNTRAINED, WIDTH, Encoded, small_encoder
 
 COUNT, TEMPERATURE = 7, 0.3
 
@@ -86,7 +86,7 @@ def test_all_methods_try_the_same_settings():
 
 def test_untrained_networks_give_features():
     pictures = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    assert UNTRAINED["untrained"].make()(pictures).shape == (2, 256)
+    assert UNTRAINED["untrained"].make()(pictures).shape == (2, WIDTH)
     assert torch.equal(UNTRAINED["pixels"].make()(pictures), pictures.flatten(1))
 
 
