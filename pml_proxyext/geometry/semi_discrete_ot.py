@@ -3,8 +3,6 @@ r"""Optimal transport from a simple law to points: the generator of an autoencod
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
@@ -22,9 +20,6 @@ from pml_proxyext.geometry.transport_newton import newton_heights
 from pml_proxyext.geometry.transport_sources import TransportSource, UniformBox
 from pml_proxyext.geometry.transport_stochastic import start_heights, stochastic_heights
 from pml_proxyext.utils.checks import check_embeddings, check_integer, check_number
-
-if TYPE_CHECKING:
-    from typing_extensions import Self  # typing has it from Python 3.11 on
 
 __all__ = ["SemiDiscreteOT"]
 
@@ -96,7 +91,7 @@ class SemiDiscreteOT(nn.Module):
         start = start_heights(atoms, self.source)
         self.register_buffer("heights", start - start.mean())
 
-    def fit_exact(self, tolerance: float = 1e-10, max_steps: int = 100) -> Self:
+    def fit_exact(self, tolerance: float = 1e-10, max_steps: int = 100) -> SemiDiscreteOT:
         """Find the heights exactly: on the line in closed form, in a rectangle by Newton's method.
 
         Args:
@@ -128,7 +123,7 @@ class SemiDiscreteOT(nn.Module):
         samples_per_step: int = 16384,
         step_size: float = 0.1,
         generator: torch.Generator | None = None,
-    ) -> Self:
+    ) -> SemiDiscreteOT:
         """Find the heights by samples of the source, in any dimension; :meth:`cell_error` says how well.
 
         The errors fall with the root of all samples, ``steps * samples_per_step``. The defaults bring a thousand atoms
