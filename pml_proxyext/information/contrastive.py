@@ -36,15 +36,15 @@ def cap(uncapped: Tensor, num_candidates: int) -> Tensor:
         tensor([-0.8280,  0.0000,  0.6426,  1.3863])
     """
     check_integer("num_candidates", num_candidates, low=2)
-    return math.log(num_candidates) - log1p_exp(math.log(num_candidates - 1) - uncapped)
+    return contrast_rows(uncapped, math.log(num_candidates - 1), num_candidates)
 
 
-def contrast_rows(positive: Tensor, log_negatives: Tensor, num_candidates: int) -> Tensor:
+def contrast_rows(positive: Tensor, log_negatives: Tensor | float, num_candidates: int) -> Tensor:
     r"""Return :math:`\log K + s_i - \log(e^{s_i} + e^{t_i})`, with :math:`t_i = -\infty` where there are no negatives.
 
     Args:
         positive: :math:`s_i`, ``(R,)``.
-        log_negatives: :math:`t_i`, the logarithm of the sum over the negatives, ``(R,)``.
+        log_negatives: :math:`t_i`, the logarithm of the sum over the negatives, ``(R,)`` or the same for all rows.
         num_candidates: :math:`K`.
     """
     return math.log(num_candidates) - log1p_exp(log_negatives - positive)
