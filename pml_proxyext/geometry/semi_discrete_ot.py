@@ -3,6 +3,7 @@ r"""Optimal transport from a simple law to points: the generator of an autoencod
 from __future__ import annotations
 
 import math
+
 import torch
 from torch import Tensor, nn
 
