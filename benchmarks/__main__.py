@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import codes, nir_flow, nivmf_speed, optimal_transport, two_views
+from benchmarks import codes, ensemble, nir_flow, nivmf_speed, optimal_transport, two_views
 
 DOCS = Path(__file__).parents[1] / "docs"
 PROGRAMS = {
@@ -17,6 +17,7 @@ PROGRAMS = {
     "nir_flow": nir_flow,
     "two_views": two_views,
     "codes": codes,
+    "ensemble": ensemble,
     "optimal_transport": optimal_transport,
 }
 
