@@ -24,6 +24,7 @@ __all__ = [
 NORM_TRAINED = (
     *("el_nivmf", "el_nivmf_guided", "el_vmf", "b_vmf", "kl_vmf", "nivmf_l2"),
     *("cross_entropy", "pairwise_cross_entropy", "simplified_pairwise_cross_entropy"),
+    *("npairs", "almn"),
 )
 
 _KINDS = {"clean": "clean", "blur": "blurred", "occlusion": "occluded", "mixture": "mixed"}

@@ -68,6 +68,7 @@ class HardNegNTXentLoss(PairLoss):
         Learning with Hard Negative Samples", ICLR 2021, arXiv:2010.04592.
 
     Example:
+        >>> import torch
         >>> _ = torch.manual_seed(0)
         >>> loss_func = HardNegNTXentLoss()
         >>> loss_func(torch.randn(6, 4), torch.tensor([0, 0, 1, 1, 2, 2])).shape
