@@ -25,7 +25,7 @@ from pml_proxyext.benchmark.self_supervised.methods import METHODS, UNTRAINED
 from pml_proxyext.benchmark.self_supervised.report import best_settings, draw, draw_search, gains, scores, search
 from pml_proxyext.benchmark.self_supervised.training import train
 
-DATA, TRIALS, SEEDS, STEPS, SMOKE_STEPS = "emoji_drawings", 6, 5, 200, 2
+DATA, TRIALS, SEEDS, STEPS, SMOKE_STEPS = "emoji_drawings", 6, 5, 400, 2
 SEARCHED = Path(__file__).parents[1] / "docs" / "results" / "search_emoji_demi"
 LOADERS = {DATA: cache(load_emoji_drawings), "stand_in": cache(drawings_stand_in)}
 

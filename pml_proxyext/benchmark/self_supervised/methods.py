@@ -103,7 +103,7 @@ class Method:
         return [{"lr": 3e-3, "temperature": 0.1}, *draw_settings(space, budget - 1, "self-supervised")]
 
 
-#: The methods by name.
+#: The methods by name. "infonce_crop" is DEMI without its conditional part.
 METHODS: dict[str, Method] = {
     "infonce": Method("InfoNCE of two views", _Contrast, needs_part=False),
     "infonce_crop": Method("InfoNCE of crop and view", _Contrast, needs_view=False, compared_with=("infonce",)),

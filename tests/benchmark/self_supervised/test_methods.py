@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from pml_proxyext.benchmark.self_supervised.methods import METHODS, UNTRAINED, WIDTH, Encoded, small_encoder
+from pml_proxyext.losses import DEMILoss
 
 COUNT, TEMPERATURE = 7, 0.3
 
@@ -57,6 +58,15 @@ def by_hand(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_losses_are_loops_over_the_candidates_of_each_row(name):
     assert METHODS[name].make(TEMPERATURE)(encoded(name)).item() == pytest.approx(by_hand(name), rel=1e-9)
+
+
+def test_the_contrast_of_the_crop_alone_is_demi_without_its_conditional_part():
+    batch, rows = encoded("demi_boosted"), torch.arange(COUNT)
+    others = {"ref_emb": batch.other, "ref_labels": rows.clone()}
+    crops = {"sub_emb": batch.part, "sub_ref_emb": batch.other_of_part}
+    expected = DEMILoss(temperature=TEMPERATURE, cond_weight=0.0)(batch.view, rows, **others, **crops)
+    found = METHODS["infonce_crop"].make(TEMPERATURE)(batch._replace(view=None))
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("name", METHODS)
