@@ -2,71 +2,30 @@
 
 from __future__ import annotations
 
-import importlib.util
-import re
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
 
 from pml_proxyext.benchmark.comparison import paired_differences
 from pml_proxyext.benchmark.experiments import Experiment
-from pml_proxyext.benchmark.results import read_results
 from pml_proxyext.benchmark.summaries import summarise
 from pml_proxyext.benchmark.two_views.methods import METHODS
+from tests.committed import assert_complete, assert_page_shows, assert_tables_are_rendered, load_example, records
 
-ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "crossclr.md"
-RESULTS = ROOT / "docs" / "results"
-BLOCK = re.compile(r"<!-- experiment:(\w+) -->\n(.*?)<!-- /experiment:\1 -->", re.DOTALL)
-SHARED = {"lr", "dropout"}
-
-
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("two_views", ROOT / "examples" / "emoji_image_to_text.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-SCRIPT = script()
+SCRIPT = load_example("emoji_image_to_text")
 EXPERIMENTS: list[Experiment] = [SCRIPT.SEARCH, SCRIPT.EXPERIMENT]
 
 
-def records(name: str) -> list[dict[str, Any]]:
-    return read_results(RESULTS / name)
-
-
-def test_the_page_shows_every_table_once_and_both_figures() -> None:
-    text = PAGE.read_text()
-    shown = [name for name, _ in BLOCK.findall(text)]
-    assert sorted(shown) == sorted(name for experiment in EXPERIMENTS for name in experiment.tables)
-    assert f"](figures/{SCRIPT.EXPERIMENT.name}.png)" in text
-    assert all((ROOT / "docs" / "figures" / f"{experiment.name}.png").is_file() for experiment in EXPERIMENTS)
+def test_the_page_shows_every_table_once_and_the_figure() -> None:
+    assert_page_shows("crossclr.md", EXPERIMENTS, [SCRIPT.EXPERIMENT.name])
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda experiment: experiment.name)
-def test_tables_are_rendered_from_the_committed_file(experiment: Experiment, tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text(BLOCK.sub(r"<!-- experiment:\1 -->\nold\n<!-- /experiment:\1 -->", PAGE.read_text()))
-    experiment.main("What.", ["--table", "--results", str(RESULTS / experiment.name), "--into", str(page)])
-    rendered = dict(BLOCK.findall(page.read_text()))
-    committed = dict(BLOCK.findall(PAGE.read_text()))
-    assert {name: rendered[name] for name in experiment.tables} == {name: committed[name] for name in experiment.tables}
-
-
-@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda experiment: experiment.name)
-def test_every_run_is_there_once_from_one_environment_and_one_commit(experiment: Experiment) -> None:
-    found = records(experiment.name)
-    assert len(found) == len(experiment.settings)
-    assert len({str(record["environment"]) for record in found}) == 1
-    (commit,) = {record["commit"] for record in found}
-    assert not commit.endswith("+")
-    assert {record["steps"] for record in found} == {300}
+def test_tables_are_rendered_from_complete_committed_files(experiment: Experiment, tmp_path: Path) -> None:
+    assert_tables_are_rendered("crossclr.md", experiment, tmp_path)
+    assert_complete(experiment)
+    assert {record["steps"] for record in records(experiment.name)} == {300}
 
 
 def test_every_method_had_the_same_budget_and_tests_use_the_best_of_the_search() -> None:
