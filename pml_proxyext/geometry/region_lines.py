@@ -28,8 +28,8 @@ class LineRegions:
 
     Attributes:
         breakpoints: ``(B,)``, increasing, as shares of the segment in (0, 1): there some unit changes its state.
-        n_regions: B + 1, the stretches in which no unit does.
-        n_patterns: how many different states of all units there are among the regions.
+        n_regions: B + 1, the stretches in which no unit does; a state left behind does not come back, for the inputs
+            that are in it form a convex set.
         n_pieces: the stretches in which the encoder is affine, at most ``n_regions``: not every unit is heard.
         n_affine_maps: how many different affine functions there are among the pieces.
         length: Euclidean length of the segment.
@@ -37,7 +37,6 @@ class LineRegions:
 
     breakpoints: Tensor
     n_regions: int
-    n_patterns: int
     n_pieces: int
     n_affine_maps: int
     length: float
@@ -104,7 +103,6 @@ def segment_regions(encoder: PiecewiseLinearEncoder, line: Tensor) -> LineRegion
     return LineRegions(
         breakpoints=knots[1:-1][changes],
         n_regions=1 + int(changes.sum()),
-        n_patterns=len(set(patterns)),
         n_pieces=1 + int((fingerprints(maps).diff().abs() > 1).sum()),
         n_affine_maps=count_distinct(maps),
         length=(line[1] - line[0]).norm().item(),

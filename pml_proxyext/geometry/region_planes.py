@@ -18,12 +18,10 @@ class PlaneRegions:
 
     Attributes:
         cells: the corners of each region in order, ``(V, D)`` each; together they cover the polygon.
-        n_patterns: how many different states of all units there are; on a plane, one for each cell.
         n_affine_maps: how many different affine maps the encoder is on the cells.
     """
 
     cells: tuple[Tensor, ...]
-    n_patterns: int
     n_affine_maps: int
 
     @property
@@ -78,9 +76,11 @@ def plane_regions(encoder: nn.Module, corners: Tensor) -> PlaneRegions:
             cells = [part for cell, level in pairs for part in _cut(cell, level, units[layer].rounding)]
         layer += 1
     centres = torch.stack([cell.mean(0) for cell in cells])
-    firsts, counts = torch.cat(cells), torch.tensor([len(cell) for cell in cells])
-    watched.check_affine(firsts, centres.repeat_interleave(counts, dim=0))
-    return PlaneRegions(tuple(cells), len(set(watched.patterns(centres))), count_distinct(watched.affine_maps(centres)))
+    # Off the centre, through which a bend that no unit tells of may well run in a symmetric polygon.
+    inner = torch.stack([torch.arange(1.0, len(cell) + 1).to(cell).softmax(0) @ cell for cell in cells])
+    counts = torch.tensor([len(cell) for cell in cells])
+    watched.check_affine(torch.cat(cells), inner.repeat_interleave(counts, dim=0))
+    return PlaneRegions(tuple(cells), count_distinct(watched.affine_maps(centres)))
 
 
 def _cut(cell: Tensor, levels: Tensor, rounding: float) -> list[Tensor]:

