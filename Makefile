@@ -40,6 +40,7 @@ RENDER := $(BENCHMARK) table --results docs/results
 RESULTS_PAGE := --into docs/results.md
 EXPERIMENT := --table --into docs/theory_experiments.md --figures docs/figures --results docs/results
 TWO_VIEWS := --table --into docs/crossclr.md --figures docs/figures --results docs/results
+ENSEMBLE := --table --into docs/abe.md --figures docs/figures --results docs/results
 CODES := --table --into docs/dcvh.md --figures docs/figures --results docs/results
 tables: $(READY)  ## render the committed results into README and docs
 	$(RENDER)/glyphs --into README.md docs/results.md
@@ -70,6 +71,8 @@ tables: $(READY)  ## render the committed results into README and docs
 	$(BIN)/python examples/emoji_image_to_text.py $(TWO_VIEWS)/emoji_text
 	$(BIN)/python examples/emoji_codes.py search $(CODES)/search_emoji_codes
 	$(BIN)/python examples/emoji_codes.py $(CODES)/emoji_codes
+	$(BIN)/python examples/emoji_ensemble.py search $(ENSEMBLE)/search_emoji_ensemble
+	$(BIN)/python examples/emoji_ensemble.py $(ENSEMBLE)/emoji_ensemble
 
 clean:
 	rm -rf $(VENV) build dist docs/_build docs/api docs/bounds *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -120,6 +120,16 @@ def test_estimates_with_the_best_critics_are_those_of_the_stored_table() -> None
             assert metrics[name] == pytest.approx(expected, abs=tolerance), (total, candidates, name)
 
 
+def test_estimates_with_learned_critics_are_those_of_the_stored_table() -> None:
+    found = learned()
+    assert {",".join(map(str, cell)) for cell in found} == set(STORED["learned"]["values"])
+    for cell, metrics in found.items():
+        stored = STORED["learned"]["values"][",".join(map(str, cell))]
+        for name, stored_name in LEARNED_NAMES.items():
+            tolerance = 0.05 if cell[0] == "quad" else 0.15
+            assert metrics[name] == pytest.approx(stored[stored_name][0], abs=tolerance), (cell, name)
+
+
 def test_other_estimators_come_to_what_they_came_to_elsewhere() -> None:
     found = {(record["total"], record["candidates"]): record["metrics"] for record in records("references")}
     assert list(found) == [(2, 16), (2, 64), (4, 16), (4, 64)]
