@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from pml_proxyext.benchmark.digits import perceptron
 from pml_proxyext.benchmark.image_trunks import ABEGoogLeNet, ResNet50
 from pml_proxyext.utils.checks import check_choice
 
@@ -40,6 +41,7 @@ class SmallCNN(nn.Sequential):
 TRUNKS: dict[str, Callable[[torch.Size], nn.Module]] = {
     "small_cnn": lambda shape: SmallCNN(shape[0]),
     "identity": lambda shape: nn.Flatten(),
+    "perceptron": lambda shape: nn.Sequential(nn.Flatten(), *perceptron(shape.numel(), 256, 256), nn.ReLU()),
     "resnet50": lambda shape: ResNet50(),
     "resnet50_avg_max": lambda shape: ResNet50(max_pool=True),
     "abe8_googlenet": lambda shape: ABEGoogLeNet(num_learners=8, embedding_size=512),
