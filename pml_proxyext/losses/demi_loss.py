@@ -3,13 +3,13 @@ r"""DEMI: contrast a part of each sample first, then all of it against negatives
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import torch
 from pytorch_metric_learning.distances import BaseDistance, CosineSimilarity
 from torch import Tensor
 
-from pml_proxyext.losses.demi_subviews import Subview, both_subviews, check_second_view, check_widths
+from pml_proxyext.losses.demi_subviews import Subview, TuplesAndSubviews, both_subviews, check_second_view, check_widths
 from pml_proxyext.losses.demi_terms import (
     PairCritic,
     Terms,
@@ -24,14 +24,6 @@ from pml_proxyext.utils.checks import check_choice, check_number
 from pml_proxyext.utils.parameter_groups import parameter_groups
 
 __all__ = ["DEMILoss"]
-
-
-class _Given(NamedTuple):
-    """What PML hands to ``compute_loss`` in the place of tuples."""
-
-    indices_tuple: Any
-    sub_emb: Tensor | None
-    sub_ref_emb: Tensor | None
 
 
 class DEMILoss(PairLoss):
@@ -99,10 +91,8 @@ class DEMILoss(PairLoss):
         with ``collect_stats``, in nats: **bound_sub** and **bound_cond**, the means of :math:`\log K_a` minus each
         term, :math:`K_a = n_a + 1`; **ess**, the mean :math:`1 / \sum_k w_{ak}^2`. For random negatives of another
         sample each, bound_sub is a lower bound of :math:`I(x'; y)` in expectation, boosted bound_cond one of *all*
-        :math:`I(x; y)`, so that their sum counts :math:`I(x'; y)` twice. Importance-sampled, bound_cond is an
-        estimate, which is too high where ess is small. Labels that exclude their own class from the negatives make
-        all of them values of a loss and no information; the label mode does not: its bound_sub is never above the
-        entropy of the batch's labels.
+        :math:`I(x; y)`; importance-sampled it is an estimate, which is too high where ess is small. With labels, they
+        are values of a loss and no information, except in the label mode.
 
     Relations:
         - With ``cond_weight=0`` it is PML's ``NTXentLoss`` on the subviews, except that PML takes a single pair with a
@@ -160,6 +150,7 @@ class DEMILoss(PairLoss):
         )
         self.cond_weight = check_number("cond_weight", cond_weight, low=0.0)
         self.detach_sub = detach_sub
+        self.pairs_rows = conditional == "label"
         self.subview, self.critic, self.sub_critic = subview, critic, sub_critic
         self.add_to_recordable_attributes(list_of_names=["temperature", "sub_temperature", "cond_weight"])
         self.add_to_recordable_attributes(list_of_names=["bound_sub", "bound_cond", "ess"], is_stat=True)
@@ -175,13 +166,15 @@ class DEMILoss(PairLoss):
         sub_emb: Tensor | None = None,
         sub_ref_emb: Tensor | None = None,
     ) -> Tensor:
-        return super().forward(embeddings, labels, _Given(indices_tuple, sub_emb, sub_ref_emb), ref_emb, ref_labels)
+        return super().forward(
+            embeddings, labels, TuplesAndSubviews(indices_tuple, sub_emb, sub_ref_emb), ref_emb, ref_labels
+        )
 
     def compute_loss(
         self,
         embeddings: Tensor,
         labels: Tensor | None,
-        indices_tuple: _Given,
+        indices_tuple: TuplesAndSubviews,
         ref_emb: Tensor,
         ref_labels: Tensor | None,
     ) -> dict[str, dict[str, Any]]:
@@ -197,7 +190,7 @@ class DEMILoss(PairLoss):
         self,
         embeddings: Tensor,
         labels: Tensor | None,
-        indices_tuple: _Given,
+        indices_tuple: TuplesAndSubviews,
         ref_emb: Tensor,
         ref_labels: Tensor | None,
     ) -> dict[str, dict[str, Any]]:

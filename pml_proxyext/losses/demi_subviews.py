@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -10,10 +11,18 @@ from pml_proxyext.losses.cross_modal_samples import check_same_ids
 from pml_proxyext.utils.checks import check_embeddings, check_rows
 from pml_proxyext.utils.precision import upcast
 
-__all__ = ["Subview", "both_subviews", "check_second_view", "check_widths", "take_subview"]
+__all__ = ["Subview", "TuplesAndSubviews", "both_subviews", "check_second_view", "check_widths", "take_subview"]
 
 #: A slice of coordinates, a function of ``(N, D)``, or None for the first half of the coordinates.
 Subview = slice | Callable[[Tensor], Tensor] | None
+
+
+class TuplesAndSubviews(NamedTuple):
+    """What PML hands on to ``compute_loss`` where it takes it for tuples: these, and subviews embedded apart."""
+
+    indices_tuple: Any
+    sub_emb: Tensor | None
+    sub_ref_emb: Tensor | None
 
 
 def take_subview(subview: Subview, rows: Tensor) -> Tensor:

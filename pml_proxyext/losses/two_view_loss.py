@@ -20,6 +20,9 @@ class TwoViewLoss(PairLoss):
 
     supports_ref_emb = True
 
+    #: Whether rows must be partners, so that ``ref_emb`` cannot have others as well; wrappers ask for it.
+    pairs_rows = True
+
     def compute_loss(
         self,
         embeddings: Tensor,

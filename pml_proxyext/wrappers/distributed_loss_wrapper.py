@@ -8,9 +8,9 @@ import torch
 import torch.distributed as dist
 from pytorch_metric_learning.losses import CrossBatchMemory
 from pytorch_metric_learning.utils import distributed as pml_distributed
+from pytorch_metric_learning.utils.loss_and_miner_utils import get_all_pairs_indices
 from torch import Tensor, nn
 
-from pml_proxyext.losses.two_view_loss import TwoViewLoss
 from pml_proxyext.wrappers.cross_modal_memory import CrossModalMemory
 
 __all__ = ["DistributedLossWrapper"]
@@ -58,6 +58,22 @@ def _in_rank_order(indices_tuple: Any, rows: int) -> Any:
     return tuple(order.to(indices.device)[indices] for indices in indices_tuple)
 
 
+def _pairs_with_all(
+    embeddings: Tensor, labels: Tensor | None, ref_emb: Tensor | None, ref_labels: Tensor | None
+) -> Any:
+    """Return the pairs of a process's own rows with all references, or None to leave them to PML.
+
+    PML drops the pairs (i, i), as of a batch with itself. Row i of a second set is another sample.
+    """
+    if labels is None:
+        raise ValueError("labels or indices_tuple are required with efficient=True, got neither")
+    if ref_emb is None:
+        return None
+    ref_labels = labels if ref_labels is None else ref_labels
+    own_first, *_ = pml_distributed.gather(ref_labels.to(embeddings.device), None)
+    return get_all_pairs_indices(labels.to(embeddings.device), own_first)
+
+
 class DistributedLossWrapper(pml_distributed.DistributedLossWrapper):
     r"""PML's wrapper of the same name, right for losses with parameters too.
 
@@ -80,14 +96,15 @@ class DistributedLossWrapper(pml_distributed.DistributedLossWrapper):
         features of ``CrossCLRLoss``, must be tensors with one row for each embedding, and are gathered, too.
 
     Raises:
-        ValueError: for ``efficient=True`` with a loss on two views, whose rows would no longer be partners, and with a
-            memory.
+        ValueError: for ``efficient=True`` with a loss on two views, whose rows would no longer be partners, with a
+            memory, and without both labels and tuples.
 
     Departs from PML:
         PML multiplies the loss by :math:`W`: the value grows with the number of processes, and the gradients of the
         loss's own parameters are :math:`W` times too large (Adam hides it, SGD does not). PML puts a process's own
         rows first, so that losses which depend on the order, or draw random numbers, differ between processes; here
-        the rows stand in the order of the ranks on every process. A loss that draws random numbers gives equal
+        the rows stand in the order of the ranks on every process. With ``efficient=True``, PML leaves out the pairs
+        of a row with its own row of ``ref_emb``; here they count. A loss that draws random numbers gives equal
         gradients on all processes if their generators are in the same state; otherwise wrap it in
         ``DistributedDataParallel``, which averages them.
 
@@ -99,7 +116,7 @@ class DistributedLossWrapper(pml_distributed.DistributedLossWrapper):
     """
 
     def __init__(self, loss: nn.Module, efficient: bool = False) -> None:
-        if efficient and isinstance(loss, TwoViewLoss | CrossModalMemory):
+        if efficient and (isinstance(loss, CrossModalMemory) or getattr(loss, "pairs_rows", False)):
             raise ValueError(
                 f"efficient=True is not supported for loss={type(loss).__name__}, which pairs two views row by row: "
                 "a process's own rows would meet the second views of all"
@@ -122,6 +139,8 @@ class DistributedLossWrapper(pml_distributed.DistributedLossWrapper):
         if self.efficient and world_size > 1:
             if row_tensors:
                 raise ValueError(f"efficient=True is not supported together with {', '.join(row_tensors)}")
+            if indices_tuple is None:
+                indices_tuple = _pairs_with_all(embeddings, labels, ref_emb, ref_labels)
             scaled = [None if t is None else _ScaleGradient.apply(t, world_size) for t in (embeddings, ref_emb)]
             return super().forward(scaled[0], labels, indices_tuple, scaled[1], ref_labels) / world_size
         indices_tuple = _in_rank_order(indices_tuple, len(embeddings))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from pytorch_metric_learning.utils import distributed as pml_distributed
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pml_proxyext.losses import CrossCLRLoss, ProxyAnchorLoss
+from pml_proxyext.information import BilinearCritic
+from pml_proxyext.losses import CrossCLRLoss, DEMILoss, ProxyAnchorLoss
 from pml_proxyext.testing.processes import run_processes
 from pml_proxyext.testing.subject import seeded
 from pml_proxyext.wrappers import CrossBatchMemory, CrossModalMemory, DistributedLossWrapper
@@ -137,6 +139,25 @@ def test_efficient_averages_to_the_loss_of_one_process() -> None:
         torch.testing.assert_close(value, expected)
 
 
+@pytest.mark.parametrize("build", [DEMILoss, pml_losses.NTXentLoss])
+def test_efficient_counts_the_pair_of_a_row_with_its_own_second_view(build: Callable[[], nn.Module]) -> None:
+    rows = torch.arange(12)  # each has one partner, of its own process
+
+    def step(rank: int) -> tuple[Tensor, Tensor]:
+        values = []
+        for wrapper in (DistributedLossWrapper, pml_distributed.DistributedLossWrapper):
+            labels = rows[half(rank)]
+            loss = wrapper(build(), efficient=True)
+            values.append(loss(EMBEDDINGS[half(rank)], labels, ref_emb=OTHERS[half(rank)], ref_labels=labels.clone()))
+        dist.all_reduce(values[0])
+        return values[0] / 2, values[1]
+
+    expected = build()(EMBEDDINGS, rows, ref_emb=OTHERS, ref_labels=rows.clone())
+    for ours, theirs in run_processes(step):
+        torch.testing.assert_close(ours, expected)
+        assert theirs == 0  # the reason why ours makes the pairs itself
+
+
 def test_without_a_process_group_it_is_the_loss() -> None:
     value, weight, proxies = alone(proxy_loss())
     wrapped = alone(DistributedLossWrapper(proxy_loss()))
@@ -192,9 +213,31 @@ def test_raw_features_of_two_views_are_gathered_too(with_memory: bool) -> None:
             torch.testing.assert_close(found / 2, gradient[half(rank)])  # DDP's mean over two processes halves it
 
 
+@pytest.mark.parametrize("conditional", ["boosted", "is", "label"])
+def test_subviews_are_gathered_too(conditional: str) -> None:
+    crops, other_crops = torch.randn(2, 12, 4, generator=torch.Generator().manual_seed(3))
+    arguments = {"embeddings": EMBEDDINGS, "ref_emb": OTHERS}
+    if conditional != "label":
+        arguments |= {"sub_emb": crops, "sub_ref_emb": other_crops}
+
+    def step(rows: slice, wrap: Callable[[nn.Module], nn.Module]) -> tuple[Tensor, list[Tensor], Tensor]:
+        loss = DEMILoss(conditional=conditional, critic=BilinearCritic(8, 8, torch.Generator().manual_seed(4)))
+        parts = {name: tensor[rows].clone().requires_grad_() for name, tensor in arguments.items()}
+        value = wrap(loss)(**parts, labels=LABELS[rows] if conditional == "label" else None)
+        value.backward()
+        return value.detach(), [part.grad for part in parts.values()], next(loss.parameters()).grad
+
+    value, gradients, weight = step(slice(0, 12), lambda loss: loss)
+    for rank, found in enumerate(run_processes(lambda rank: step(half(rank), DistributedLossWrapper))):
+        torch.testing.assert_close(found[0], value)
+        torch.testing.assert_close(found[2], weight)
+        for part, gradient in zip(found[1], gradients, strict=True):
+            torch.testing.assert_close(part / 2, gradient[half(rank)])  # DDP's mean over two processes halves it
+
+
 def test_efficient_refuses_losses_that_pair_rows_and_keywords_that_are_not_pmls() -> None:
     memory = CrossModalMemory(CrossCLRLoss(), 8, 5, 5)
-    for loss in (CrossCLRLoss(), memory):
+    for loss in (CrossCLRLoss(), DEMILoss(conditional="label"), memory):
         with pytest.raises(ValueError, match=f"efficient=True is not supported for loss={type(loss).__name__}"):
             DistributedLossWrapper(loss, efficient=True)
 
@@ -202,6 +245,8 @@ def test_efficient_refuses_losses_that_pair_rows_and_keywords_that_are_not_pmls(
         loss = DistributedLossWrapper(pml_losses.SupConLoss(), efficient=True)
         with pytest.raises(ValueError, match="not supported") as raised:
             loss(EMBEDDINGS[half(rank)], LABELS[half(rank)], input_emb=EMBEDDINGS[half(rank)])
+        with pytest.raises(ValueError, match="labels or indices_tuple are required with efficient=True"):
+            DistributedLossWrapper(DEMILoss(), efficient=True)(EMBEDDINGS[half(rank)], ref_emb=OTHERS[half(rank)])
         return str(raised.value)
 
     assert run_processes(step)[0] == "efficient=True is not supported together with input_emb"
