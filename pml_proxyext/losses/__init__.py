@@ -3,10 +3,12 @@
 from pml_proxyext.losses.abe_loss import ABELoss
 from pml_proxyext.losses.almn_loss import ALMNLoss
 from pml_proxyext.losses.cross_entropy_dml_loss import CrossEntropyDMLLoss
+from pml_proxyext.losses.cross_view_alignment_loss import CrossViewAlignmentLoss
 from pml_proxyext.losses.crossclr_loss import CrossCLRLoss
 from pml_proxyext.losses.demi_loss import DEMILoss
 from pml_proxyext.losses.hamming_alignment_loss import HammingAlignmentLoss
 from pml_proxyext.losses.hard_neg_ntxent_loss import HardNegNTXentLoss
+from pml_proxyext.losses.joint_adversarial_loss import JointAdversarialLoss
 from pml_proxyext.losses.joint_cross_entropy_loss import JointCrossEntropyLoss
 from pml_proxyext.losses.learnerwise_loss import LearnerwiseLoss
 from pml_proxyext.losses.nir_loss import NIRLoss
@@ -23,9 +25,11 @@ __all__ = [
     "CrossCLRLoss",
     "CrossEntropyDMLLoss",
     "DEMILoss",
+    "CrossViewAlignmentLoss",
     "HammingAlignmentLoss",
     "HardNegNTXentLoss",
     "JointCrossEntropyLoss",
+    "JointAdversarialLoss",
     "LearnerwiseLoss",
     "NIRLoss",
     "NivMFLoss",

@@ -83,6 +83,7 @@ CROSSCLR_SCORES = {"gradcheck": "weights and pruning follow the detached embeddi
 UNSCORED = {"weighting": "none", "prune_threshold": None}
 CROSSCLR_RELEASED = UNSCORED | {"weight_on": "logit", "self_logit": "one"}
 CODES = {"unit_interval": True, "ref_emb": "required", "fullgraph": True, "exempt": OPTIONAL_LABELS}
+VIEWS = {"ref_emb": "required", "fullgraph": True, "exempt": OPTIONAL_LABELS}
 SUBVIEW = {"gradcheck": "the scores of the subview follow the embeddings and count as constants in the other term"}
 CLASSES = {"ref_emb": "required", "fullgraph": True}
 FIRST_PAIRS = dict.fromkeys(
@@ -117,6 +118,10 @@ LOSSES = [
     Row(losses.SimplifiedPairwiseCrossEntropyLoss, {"lambda_": 0.1}, {"fullgraph": True}),
     Row(losses.PairwiseCrossEntropyLoss, {"lambda_": 0.1}, {"fullgraph": True}),
     Row(losses.PairwiseCrossEntropyLoss, {"lambda_": 0.5, "classifier": classifier}, CLASSIFIED, "classifier"),
+    Row(losses.CrossViewAlignmentLoss, {}, VIEWS),
+    Row(losses.CrossViewAlignmentLoss, {"kind": "mean"}, VIEWS, "mean"),
+    Row(losses.CrossViewAlignmentLoss, {"kind": "moment"}, VIEWS, "moment"),
+    Row(losses.CrossViewAlignmentLoss, {"kind": "mmd"}, VIEWS, "mmd"),
     Row(losses.CrossCLRLoss, {}, {"fullgraph": True, "exempt": OPTIONAL_LABELS | CROSSCLR_SCORES}),
     Row(losses.CrossCLRLoss, UNSCORED, {"fullgraph": True, "exempt": OPTIONAL_LABELS}, "unscored"),
     Row(losses.CrossCLRLoss, CROSSCLR_RELEASED, {"fullgraph": True, "exempt": OPTIONAL_LABELS}, "released"),
