@@ -1,5 +1,6 @@
-"""Testers: PML's evaluation for two modalities, codes and ensembles, and of what embeddings know of their errors."""
+"""Testers: PML's evaluation for two modalities, cameras, codes and ensembles, and of what embeddings know of errors."""
 
+from pml_proxyext.testers.cross_camera_accuracy import CrossCameraAccuracyCalculator, camera_labels
 from pml_proxyext.testers.cross_modal_tester import CrossModalTester
 from pml_proxyext.testers.hamming_knn import HammingKNN
 from pml_proxyext.testers.multi_label_accuracy import MultiLabelAccuracyCalculator
@@ -9,6 +10,7 @@ from pml_proxyext.testers.rejection import Rejection, auroc
 from pml_proxyext.testers.uncertainty_tester import UncertaintyTester, embedding_norm
 
 __all__ = [
+    "CrossCameraAccuracyCalculator",
     "CrossModalTester",
     "HammingKNN",
     "MultiLabelAccuracyCalculator",
@@ -17,5 +19,6 @@ __all__ = [
     "Rejection",
     "UncertaintyTester",
     "auroc",
+    "camera_labels",
     "embedding_norm",
 ]

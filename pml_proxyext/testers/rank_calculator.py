@@ -149,11 +149,20 @@ class RankCalculator(AccuracyCalculator):
             some = slice(start, start + size)
             mat = self.distance(query[some].double(), reference).float()
             scores = mat if self.distance.is_inverted else -mat
-            relevant = _relevant(query_labels[some], reference_labels)
-            if ref_includes_query:  # reference i is query i: it comes last and is not relevant, as if it were not there
+            relevant, absent = self.compare_labels(query_labels[some], reference_labels)
+            if ref_includes_query:  # reference i is query i
+                absent = absent.expand(scores.shape).clone()
                 rows = torch.arange(len(scores), device=scores.device)
-                scores[rows, rows + start], relevant[rows, rows + start] = -math.inf, False
-            yield scores, relevant
+                absent[rows, rows + start] = True
+            # What is absent comes last and is not relevant, as if it were not there.
+            yield scores.masked_fill(absent & ~scores.isnan(), -math.inf), relevant & ~absent
+
+    def compare_labels(self, labels: Tensor, reference_labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return which references are relevant to some queries, ``(n, M)``, and which are not there for them.
+
+        The second may be of any shape that expands to ``(n, M)``; here it is False.
+        """
+        return _relevant(labels, reference_labels), labels.new_zeros((1, 1), dtype=torch.bool)
 
 
 def _relevant(labels: Tensor, reference_labels: Tensor) -> Tensor:
