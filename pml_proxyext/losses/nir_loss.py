@@ -205,19 +205,28 @@ class NIRLoss(WeightRegularizerMixin, BaseMetricLossFunction):
         labels = check_proxy_batch(embeddings, labels, ref_emb, ref_labels, self.num_classes, self.embedding_size)
         if len(embeddings) == 0:
             return self.zero_losses()
-        losses = {"proxy_loss": self._base_loss(embeddings, labels, indices_tuple)}
-        losses["proxy_loss"]["losses"] = losses["proxy_loss"]["losses"] * self.proxy_weight
         nll = self.negative_log_likelihood(embeddings, labels)
-        weights = self.nir_weight * lmu.convert_to_weights(indices_tuple, labels, dtype=nll.dtype)
-        losses["nir_loss"] = element_loss(weights * likelihood_loss(nll, self.embedding_size, self.likelihood))
+        weights = lmu.convert_to_weights(indices_tuple, labels, dtype=nll.dtype)
+        losses = self.weighted(self._base_loss(embeddings, labels, indices_tuple), nll, weights)
         self.add_weight_regularization_to_loss_dict(losses, self.proxies)
         return losses
+
+    def weighted(self, base: dict[str, Any], nll: Tensor, weights: Tensor) -> dict[str, dict[str, Any]]:
+        """Return both sub-losses: that of the base, and that of the samples' negative log-likelihoods ``(N,)``."""
+        nir_losses = self.nir_weight * weights * likelihood_loss(nll, self.embedding_size, self.likelihood)
+        return {
+            "proxy_loss": {**base, "losses": base["losses"] * self.proxy_weight},
+            "nir_loss": element_loss(nir_losses),
+        }
 
     def negative_log_likelihood(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         r"""Return :math:`|z_i|^2 / 2 - \log|\det|` of each sample given its class's proxy, with noise in training."""
         directions = normalize(upcast(embeddings))
         proxies = class_proxies(self.proxy_loss, self.num_classes, self.embedding_size).to(directions)
-        condition = own_proxies(proxies, directions, labels)
+        return self.likelihood_given(directions, own_proxies(proxies, directions, labels))
+
+    def likelihood_given(self, directions: Tensor, condition: Tensor) -> Tensor:
+        """Return what :meth:`negative_log_likelihood` does, of normalized embeddings and proxies ``(N, D)``."""
         if self.detach_condition:
             condition = condition.detach()
         if self.noise_scale and self.training:

@@ -5,52 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from pytorch_metric_learning.losses import CrossBatchMemory
 from pytorch_metric_learning.utils import distributed as pml_distributed
 from pytorch_metric_learning.utils.loss_and_miner_utils import get_all_pairs_indices
 from torch import Tensor, nn
 
+from pml_proxyext.utils.ranks import gather_rows, scale_gradient, world
 from pml_proxyext.wrappers.cross_modal_memory import CrossModalMemory
 
-__all__ = ["DistributedLossWrapper"]
+__all__ = ["DistributedLossWrapper", "in_rank_order"]
 
 
-class _ScaleGradient(torch.autograd.Function):
-    """The identity, whose gradient is multiplied by a constant."""
-
-    @staticmethod
-    def forward(tensor: Tensor, factor: float) -> Tensor:
-        return tensor.view_as(tensor)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:
-        ctx.factor = inputs[1]
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient * ctx.factor, None
+def _gathered(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else gather_rows(tensor)
 
 
-def _world() -> tuple[int, int]:
-    """Return this process's rank and the number of processes; (0, 1) outside a process group."""
-    return (dist.get_rank(), dist.get_world_size()) if pml_distributed.is_distributed() else (0, 1)
-
-
-def _gather(tensor: Tensor | None) -> Tensor | None:
-    """Return the rows of all processes in the order of their ranks; gradients reach this process's own rows."""
-    rank, world_size = _world()
-    if tensor is None or world_size == 1:
-        return tensor
-    parts = [torch.empty_like(tensor) for _ in range(world_size)]
-    dist.all_gather(parts, tensor.detach().contiguous())
-    parts[rank] = _ScaleGradient.apply(tensor, world_size) if tensor.requires_grad else tensor
-    return torch.cat(parts)
-
-
-def _in_rank_order(indices_tuple: Any, rows: int) -> Any:
+def in_rank_order(indices_tuple: Any, rows: int) -> Any:
     """Renumber tuples of PML's ``DistributedMinerWrapper``, which puts a process's own rows before all others."""
-    rank, world_size = _world()
+    rank, world_size = world()
     if indices_tuple is None or rank == 0:
         return indices_tuple
     own = torch.arange(rank * rows, (rank + 1) * rows)
@@ -135,20 +107,20 @@ class DistributedLossWrapper(pml_distributed.DistributedLossWrapper):
         enqueue_mask: Tensor | None = None,
         **row_tensors: Tensor | None,
     ) -> Tensor:
-        world_size = _world()[1]
+        world_size = world()[1]
         if self.efficient and world_size > 1:
             if row_tensors:
                 raise ValueError(f"efficient=True is not supported together with {', '.join(row_tensors)}")
             if indices_tuple is None:
                 indices_tuple = _pairs_with_all(embeddings, labels, ref_emb, ref_labels)
-            scaled = [None if t is None else _ScaleGradient.apply(t, world_size) for t in (embeddings, ref_emb)]
+            scaled = [None if t is None else scale_gradient(t, world_size) for t in (embeddings, ref_emb)]
             return super().forward(scaled[0], labels, indices_tuple, scaled[1], ref_labels) / world_size
-        indices_tuple = _in_rank_order(indices_tuple, len(embeddings))
+        indices_tuple = in_rank_order(indices_tuple, len(embeddings))
         labels, ref_labels = (None if t is None else t.to(embeddings.device) for t in (labels, ref_labels))
-        batch = (_gather(embeddings), _gather(labels), indices_tuple)
-        gathered = {name: _gather(tensor) for name, tensor in row_tensors.items()}
+        batch = (_gathered(embeddings), _gathered(labels), indices_tuple)
+        gathered = {name: _gathered(tensor) for name, tensor in row_tensors.items()}
         if not isinstance(self.loss, CrossBatchMemory):
-            return self.loss(*batch, _gather(ref_emb), _gather(ref_labels), **gathered)
+            return self.loss(*batch, _gathered(ref_emb), _gathered(ref_labels), **gathered)
         if ref_emb is not None or ref_labels is not None:
             raise ValueError("ref_emb and ref_labels are not supported for CrossBatchMemory, which brings its own")
-        return self.loss(*batch, _gather(enqueue_mask), **gathered)
+        return self.loss(*batch, _gathered(enqueue_mask), **gathered)
