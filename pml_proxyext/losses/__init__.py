@@ -8,6 +8,7 @@ from pml_proxyext.losses.crossclr_loss import CrossCLRLoss
 from pml_proxyext.losses.demi_loss import DEMILoss
 from pml_proxyext.losses.hamming_alignment_loss import HammingAlignmentLoss
 from pml_proxyext.losses.hard_neg_ntxent_loss import HardNegNTXentLoss
+from pml_proxyext.losses.hardest_contrastive_loss import HardestContrastiveLoss
 from pml_proxyext.losses.joint_adversarial_loss import JointAdversarialLoss
 from pml_proxyext.losses.joint_cross_entropy_loss import JointCrossEntropyLoss
 from pml_proxyext.losses.learnerwise_loss import LearnerwiseLoss
@@ -24,12 +25,13 @@ __all__ = [
     "ALMNLoss",
     "CrossCLRLoss",
     "CrossEntropyDMLLoss",
-    "DEMILoss",
     "CrossViewAlignmentLoss",
+    "DEMILoss",
     "HammingAlignmentLoss",
     "HardNegNTXentLoss",
-    "JointCrossEntropyLoss",
+    "HardestContrastiveLoss",
     "JointAdversarialLoss",
+    "JointCrossEntropyLoss",
     "LearnerwiseLoss",
     "NIRLoss",
     "NivMFLoss",

@@ -15,6 +15,7 @@ from torch import Tensor
 __all__ = [
     "check_choice",
     "check_embeddings",
+    "check_finite",
     "check_integer",
     "check_labels",
     "check_multi_hot",
@@ -80,6 +81,21 @@ def check_embeddings(embeddings: Tensor, embedding_size: int | None = None, name
     if embedding_size is not None and embeddings.shape[1] != embedding_size:
         raise ValueError(f"{name} must have embedding_size {embedding_size}, got shape {tuple(embeddings.shape)}")
     return embeddings
+
+
+def check_finite(tensor: Tensor, name: str) -> Tensor:
+    """Return ``tensor`` if no value of it is NaN or infinite, or raise ValueError; for data, never for embeddings.
+
+    Example:
+        >>> check_finite(torch.tensor([1.0, torch.nan]), "points_a")
+        Traceback (most recent call last):
+        ...
+        ValueError: points_a must be finite, got NaN or infinity in 1 of 2 values
+    """
+    num_bad = int((~tensor.isfinite()).sum())
+    if num_bad:
+        raise ValueError(f"{name} must be finite, got NaN or infinity in {num_bad} of {tensor.numel()} values")
+    return tensor
 
 
 def check_labels(labels: Tensor, num_classes: int | None = None, name: str = "labels") -> Tensor:
