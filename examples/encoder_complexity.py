@@ -29,7 +29,6 @@ LOSSES = (
     "normalized_softmax",
     "proxy_anchor",
     "supcon",
-    "ntxent",
     "contrastive",
     "triplet",
     "nir_proxy_anchor",
