@@ -72,7 +72,7 @@ def requirements() -> Iterator[Requirement]:
     """Yield what the runs of this repository install: everything but the optional extras for images and text."""
     extras = project()["optional-dependencies"]
     for line in project()["dependencies"] + [
-        line for name in ("test", "bench", "docs", "emoji", "dev") for line in extras[name]
+        line for name in ("test", "bench", "docs", "emoji", "geometry", "dev") for line in extras[name]
     ]:
         requirement = Requirement(line)
         if requirement.name != "pml-proxyext":
