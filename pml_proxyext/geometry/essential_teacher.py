@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from pml_proxyext.geometry.epipolar import camera_coordinates, fundamental_matrix
 from pml_proxyext.geometry.geometric_label import GeometricLabel
 from pml_proxyext.geometry.model_residuals import epipolar_residuals, transfer
-from pml_proxyext.geometry.teacher_inputs import check_matches, check_points, distance_from_line
+from pml_proxyext.geometry.procrustes import rigid_motion
+from pml_proxyext.geometry.teacher_inputs import check_matches, check_points, distance_from_line, num_distinct
 from pml_proxyext.utils.checks import check_integer, check_number, import_optional
 
 __all__ = ["EssentialTeacher"]
@@ -26,9 +28,9 @@ class EssentialTeacher:
     coordinates, are at most the threshold. Its fitness is their share.
 
     A fit fails, with :attr:`GeometricLabel.success` False, if there are fewer than six matches, if OpenCV finds nothing
-    or no single matrix, and if the inliers do not determine one: fewer than six, all within the threshold of a
-    straight line in either picture, or all explained within the threshold by a rotation of the camera on its place,
-    after which every direction of a translation would do.
+    or no single matrix, and if the inliers do not determine one: if fewer than six of them differ; if in either picture
+    they are within the threshold of a straight line in the root mean square; or if a camera that only turns explains
+    them as well, after which every direction of a translation would do.
 
     Args:
         intrinsics_a: ``(3, 3)`` upper triangular, of camera a.
@@ -101,7 +103,7 @@ class EssentialTeacher:
             return failure
         essential = torch.from_numpy(found)
         mask = self.residuals(essential, a, b) <= self.threshold
-        if not self._is_determined(essential, a[mask], b[mask]):
+        if not self._is_determined(a[mask], b[mask]):
             return failure
         model = fundamental_matrix(essential, self.intrinsics_a, self.intrinsics_b)
         return GeometricLabel(model / torch.linalg.matrix_norm(model), mask, float(mask.double().mean()))
@@ -109,13 +111,9 @@ class EssentialTeacher:
     def residuals(self, model: Tensor, points_a: Tensor, points_b: Tensor) -> Tensor:
         return epipolar_residuals(model, points_a, points_b)
 
-    def _is_determined(self, essential: Tensor, a: Tensor, b: Tensor) -> bool:
-        if len(a) < 6 or min(distance_from_line(a), distance_from_line(b)) <= self.threshold:
-            return False
-        u, _, vh = torch.linalg.svd(essential)
-        quarter = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
-        parallax = [(transfer(u @ turn @ vh, a) - b).abs().max() for turn in (quarter, quarter.T)]
-        return bool(min(parallax) > self.threshold)
+    def _is_determined(self, a: Tensor, b: Tensor) -> bool:
+        spread = min(distance_from_line(a), distance_from_line(b))
+        return num_distinct(a, b) >= 6 and spread > self.threshold and _parallax(a, b) > self.threshold
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(threshold={self.threshold})"
@@ -126,3 +124,11 @@ def _check_intrinsics(intrinsics: Tensor | None, name: str) -> Tensor:
     if matrix.shape != (3, 3) or not matrix.isfinite().all() or torch.linalg.det(matrix.double()) == 0:
         raise ValueError(f"{name} must be an invertible (3, 3) matrix, got {matrix}")
     return matrix.detach().to("cpu", torch.float64)
+
+
+def _parallax(a: Tensor, b: Tensor) -> float:
+    """Return the root mean square distance that remains when the rays of a are turned to those of b."""
+    rays_a, rays_b = (normalize(torch.cat([points, torch.ones_like(points[:, :1])], dim=1)) for points in (a, b))
+    u, _, vh = torch.linalg.svd(rays_b.mT @ rays_a)
+    u[:, -1] *= torch.linalg.det(u @ vh).sign()
+    return float((transfer(rigid_motion(u @ vh, a.new_zeros(3)), rays_a) - rays_b).square().sum(1).mean().sqrt())

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pml_proxyext.geometry.geometric_label import GeometricLabel
 from pml_proxyext.geometry.model_residuals import homography_residuals
-from pml_proxyext.geometry.teacher_inputs import check_matches, check_points, distance_from_line
+from pml_proxyext.geometry.teacher_inputs import check_matches, check_points, distance_from_line, num_distinct
 from pml_proxyext.utils.checks import check_integer, check_number, import_optional
 
 __all__ = ["HomographyTeacher"]
@@ -21,8 +21,8 @@ class HomographyTeacher:
     fitness is their share.
 
     A fit fails, with :attr:`GeometricLabel.success` False, if there are fewer than four matches, if OpenCV finds
-    nothing, and if the inliers do not determine a homography: fewer than four, or all within the threshold of a
-    straight line in either picture, or all but one on it.
+    nothing, and if the inliers do not determine a homography: if fewer than four of them differ, or if in either
+    picture all of them, or all but one, are within the threshold of a straight line in the root mean square.
 
     Args:
         threshold: the largest residual of an inlier, in the units of the points. 3 pixels is OpenCV's own default.
@@ -45,7 +45,7 @@ class HomographyTeacher:
         Barath, Noskova, Ivashechkin, Matas, "MAGSAC++, a Fast, Reliable and Accurate Robust Estimator", CVPR 2020.
 
     Example:
-        >>> points = torch.tensor([[0.0, 0.0], [9.0, 1.0], [2.0, 8.0], [7.0, 7.0], [4.0, 2.0]])
+        >>> points = torch.tensor([[0.0, 0.0], [90.0, 10.0], [20.0, 80.0], [70.0, 70.0], [40.0, 20.0]])
         >>> label = HomographyTeacher().fit(points, 2 * points, torch.arange(5)[:, None].expand(5, 2))
         >>> label.num_inliers, (label.model - torch.diag(torch.tensor([2.0, 2.0, 1.0]))).abs().max() < 1e-4
         (5, tensor(True))
@@ -82,20 +82,9 @@ class HomographyTeacher:
         return homography_residuals(model, points_a, points_b)
 
     def _is_determined(self, a: Tensor, b: Tensor) -> bool:
-        if len(a) < 4 or min(distance_from_line(a), distance_from_line(b)) <= self.threshold:
-            return False
-        # One line of the direct linear transform for each coordinate; its rank is 8 where one homography fits.
-        (x, y), (u, v) = _unit_spread(a).unbind(1), _unit_spread(b).unbind(1)
-        one, nil = torch.ones_like(x), torch.zeros_like(x)
-        first = torch.stack([x, y, one, nil, nil, nil, -u * x, -u * y, -u], dim=1)
-        second = torch.stack([nil, nil, nil, x, y, one, -v * x, -v * y, -v], dim=1)
-        values = torch.linalg.svdvals(torch.cat([first, second]))
-        return bool(values[7] > 1e-9 * values[0])
+        # Of four points no three may be on a line, so it is not enough if a single one is off it.
+        spread = min(distance_from_line(points, leave_one_out=True) for points in (a, b))
+        return num_distinct(a, b) >= 4 and spread > self.threshold
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(threshold={self.threshold})"
-
-
-def _unit_spread(points: Tensor) -> Tensor:
-    centred = points - points.mean(0)
-    return centred / centred.square().sum(1).mean().sqrt()

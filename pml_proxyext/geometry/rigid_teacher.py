@@ -11,7 +11,7 @@ from pml_proxyext.geometry.geometric_label import GeometricLabel
 from pml_proxyext.geometry.model_residuals import rigid_residuals
 from pml_proxyext.geometry.procrustes import weighted_procrustes
 from pml_proxyext.geometry.rigid_refinement import cloud_overlap, iterated_closest_points
-from pml_proxyext.geometry.teacher_inputs import check_matches, check_points, distance_from_line
+from pml_proxyext.geometry.teacher_inputs import check_matches, check_points, distance_from_line, num_distinct
 from pml_proxyext.utils.checks import check_integer, check_number
 
 __all__ = ["RigidTeacher"]
@@ -30,8 +30,9 @@ class RigidTeacher:
     matches with :math:`r \le \tau` in the end; its fitness is the overlap of the clouds, see
     :func:`~pml_proxyext.geometry.cloud_overlap`.
 
-    A fit fails, with :attr:`GeometricLabel.success` False, if there are fewer than three matches or fewer than three
-    inliers, and if all inliers lie within the threshold of a straight line, around which the cloud could turn.
+    A fit fails, with :attr:`GeometricLabel.success` False, if there are fewer than three matches, if no sample agrees,
+    if fewer than three inliers differ, and if the inliers are within the threshold of a straight line in the root mean
+    square, around which the cloud could turn.
 
     Args:
         threshold: :math:`\tau`, in the units of the points: 0.07 metres as released, 1.4 of its voxels.
@@ -93,7 +94,7 @@ class RigidTeacher:
         if self.refine:
             model = iterated_closest_points(cloud_a, cloud_b, model, self.threshold)
         mask = self.residuals(model, a, b) <= self.threshold
-        if int(mask.sum()) < 3 or distance_from_line(a[mask]) <= self.threshold:
+        if num_distinct(a[mask], b[mask]) < 3 or distance_from_line(a[mask]) <= self.threshold:
             return failure
         return GeometricLabel(model, mask, cloud_overlap(cloud_a, cloud_b, model, self.threshold))
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pml_proxyext.utils.checks import check_embeddings, check_finite
 
-__all__ = ["check_matches", "check_points", "distance_from_line"]
+__all__ = ["check_matches", "check_points", "distance_from_line", "num_distinct"]
 
 
 def check_points(points: Tensor, dim: int, name: str) -> Tensor:
@@ -33,15 +33,32 @@ def check_matches(matches: Tensor, points_a: Tensor, points_b: Tensor) -> tuple[
     return points_a[columns[0]], points_b[columns[1]]
 
 
-def distance_from_line(points: Tensor) -> float:
-    """Return how far the farthest of ``points`` is from the straight line that fits them best, 0 for none.
+def num_distinct(points_a: Tensor, points_b: Tensor) -> int:
+    """Return how many of the matched points differ; detectors find some points several times."""
+    return len(torch.unique(torch.cat([points_a, points_b], dim=1), dim=0))
+
+
+def distance_from_line(points: Tensor, *, leave_one_out: bool = False) -> float:
+    """Return the root mean square distance of ``points`` from the straight line that fits them best.
+
+    Args:
+        points: ``(M, d)``.
+        leave_one_out: whether the one point is left out without which the distance is smallest.
 
     Example:
-        >>> distance_from_line(torch.tensor([[0.0, 0.0], [1.0, 1.0], [5.0, 5.0]])) < 1e-6
+        >>> points = torch.tensor([[0.0, 0.0], [1.0, 1.0], [5.0, 5.0], [9.0, 0.0]])
+        >>> distance_from_line(points[:3]) < 1e-6, distance_from_line(points) > 1
+        (True, True)
+        >>> distance_from_line(points, leave_one_out=True) < 1e-6
         True
     """
-    if len(points) == 0:
+    if len(points) <= 2:
         return 0.0
-    centred = points - points.mean(0)
-    across = torch.linalg.svd(centred, full_matrices=False).Vh[1:]
-    return float(torch.linalg.vector_norm(centred @ across.mT, dim=1).max())
+    centred = points.double() - points.double().mean(0)
+    scatter, count = centred.mT @ centred, len(points)
+    if leave_one_out:
+        # Without point i the mean moves, too; both changes together are this one of rank one.
+        scatter = scatter - count / (count - 1) * centred[:, :, None] * centred[:, None, :]
+        count -= 1
+    across = torch.linalg.eigvalsh(scatter / count)[..., :-1].sum(-1).clamp(min=0)
+    return float(across.min().sqrt())
