@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from pml_proxyext.losses.class_slices import OwnClass
 from pml_proxyext.utils.checks import check_choice, check_number
 from pml_proxyext.utils.precision import log1p_exp
 
@@ -62,21 +63,36 @@ class BinomialDeviance:
         check_choice("over", self.over, ["samples", "proxies"])
 
     def __call__(self, similarities: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-        lowest = torch.finfo(similarities.dtype).min
-        own = similarities.gather(1, labels[:, None]).squeeze(1)  # (N,)
-        pull = -self.alpha * (own - self.positive_margin) + (weights - 1)  # (N,)
+        num_classes = similarities.shape[1]
+        whole = OwnClass.of(labels, first=0, width=num_classes)
+        return self.of_all(*self.of_slice(similarities, whole, weights, num_classes), labels, weights, num_classes)
+
+    @property
+    def reduction(self) -> Literal["logsumexp", "sum"]:
+        """How the negative sides of slices of the classes are joined."""
+        return "sum" if self.over == "samples" else "logsumexp"
+
+    def of_slice(self, similarities: Tensor, own: OwnClass, weights: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+        """Return the negative side of a slice of the classes and the own similarities, ``(N,)`` each."""
         push = self.alpha * (similarities - self.negative_margin) + (weights - 1)[:, None]
-        push = push.scatter(1, labels[:, None], lowest)  # (N, C)
+        push = own.replace(push, torch.finfo(push.dtype).min)  # (N, slice)
+        if self.over == "proxies":
+            return push.logsumexp(1), own.pick(similarities)
+        column = push.logsumexp(0)  # (slice,)
+        share = (push - column).exp().detach()  # (N, slice), columns sum to one
+        return share @ log1p_exp(column) * (len(weights) / num_classes), own.pick(similarities)
+
+    def of_all(self, reduced: Tensor, own: Tensor, labels: Tensor, weights: Tensor, num_classes: int) -> Tensor:
+        """Return the losses ``(N,)`` from the negative side and the own similarities."""
+        pull = -self.alpha * (own - self.positive_margin) + (weights - 1)  # (N,)
         same_class = labels[:, None] == labels[None, :]  # (N, N)
-        class_count = same_class.sum(1).to(similarities.dtype)  # (N,)
+        class_count = same_class.sum(1).to(own.dtype)  # (N,)
         if self.over == "proxies":
             repeats = class_count.log() if self.positives == "samples" else 0.0
-            return log1p_exp(pull + repeats) + log1p_exp(push.logsumexp(1))
+            return log1p_exp(pull + repeats) + log1p_exp(reduced)
+        lowest = torch.finfo(own.dtype).min
         positive = log1p_exp(pull[None, :].masked_fill(~same_class, lowest).logsumexp(1))  # (N,), of its class
-        positive = positive * self._positive_scale(class_count, similarities.shape[1])
-        column = push.logsumexp(0)  # (C,)
-        share = (push - column).exp().detach()  # (N, C), columns sum to one
-        return positive + share @ log1p_exp(column) * (len(labels) / similarities.shape[1])
+        return positive * self._positive_scale(class_count, num_classes) + reduced
 
     def _positive_scale(self, class_count: Tensor, num_classes: int) -> Tensor | float:
         """Return the factor that turns the mean over samples of a class's term into a mean over classes."""

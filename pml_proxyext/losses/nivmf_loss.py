@@ -185,12 +185,15 @@ class NivMFLoss(ProxyLoss):
 
     def _proxies(self, embeddings: Tensor) -> Proxies:
         """Return the proxies in the dtype and on the device of the embeddings."""
-        directions = polar(self.proxies.to(embeddings))[0]
-        if self.similarity == "cosine":
-            concentrations = directions.new_ones(self.num_classes)
-        else:
-            concentrations = self.concentrations.to(embeddings).clamp_min(self.min_concentration)
-        return Proxies(directions, concentrations, self.normalization)
+        own = [self.proxies] if self.similarity == "cosine" else [self.proxies, self.concentrations]
+        return self.make_proxies(*(parameter.to(embeddings) for parameter in own))
+
+    def make_proxies(self, proxies: Tensor, concentrations: Tensor | None = None) -> Proxies:
+        """Return distributions from rows of the parameters of those names; ``cosine`` has no concentrations."""
+        directions = polar(proxies)[0]
+        if concentrations is None:
+            return Proxies(directions, directions.new_ones(len(directions)), self.normalization)
+        return Proxies(directions, concentrations.clamp_min(self.min_concentration), self.normalization)
 
     def _draw(self, embeddings: Tensor) -> Tensor:
         directions, norms = polar(embeddings)
@@ -198,17 +201,24 @@ class NivMFLoss(ProxyLoss):
             return released_vmf_samples(directions, norms, self.n_samples, self.generator)
         return sample_vmf(directions, norms, self.n_samples, self.generator)
 
-    def _similarity(self, embeddings: Tensor, proxies: Proxies, temperature: Tensor) -> TemperedSimilarity:
-        if self.similarity != "el_nivmf":
-            return DETERMINISTIC_SIMILARITIES[self.similarity](embeddings, proxies, temperature)
-        if self.estimator == "closed_form":
+    def draw(self, embeddings: Tensor) -> Tensor | None:
+        """Return samples ``(n_samples, N, D)`` of the images' distributions, or None if the similarity needs none."""
+        is_sampled = self.similarity == "el_nivmf" and self.estimator != "closed_form"
+        return self._draw(embeddings) if is_sampled else None
+
+    def similarities(self, embeddings: Tensor, samples: Tensor | None, proxies: Proxies) -> TemperedSimilarity:
+        """Return the similarities of scaled embeddings, with what :meth:`draw` made of them, to the proxies."""
+        temperature = self.log_temperature.to(embeddings).exp()
+        if samples is not None:
+            return expected_likelihood_of_samples(samples, proxies, temperature, self.warp_samples)
+        if self.similarity == "el_nivmf":
             return expected_likelihood_closed_form(embeddings, proxies, temperature)
-        return expected_likelihood_of_samples(self._draw(embeddings), proxies, temperature, self.warp_samples)
+        return DETERMINISTIC_SIMILARITIES[self.similarity](embeddings, proxies, temperature)
 
     def _logits(self, embeddings: Tensor, proxies: Proxies) -> tuple[Tensor, Tensor]:
         """Return centred logits ``(N, C)`` and the offset that was taken from them."""
-        temperature = self.log_temperature.to(embeddings).exp()
-        return self._similarity(embeddings, proxies, temperature).centred(temperature)
+        similarities = self.similarities(embeddings, self.draw(embeddings), proxies)
+        return similarities.centred(self.log_temperature.to(embeddings).exp())
 
     def sample_losses(self, embeddings: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         with torch.autocast(embeddings.device.type, enabled=False):

@@ -45,9 +45,14 @@ class TemperedSimilarity(NamedTuple):
     proxy_constants: Tensor  # (C,) in float64, before the temperature
     row_constants: Tensor | float = 0.0  # (N, 1); no softmax over the proxies sees it
 
-    def centred(self, temperature: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the logits ``(N, C)`` less an offset ``(N, 1)`` or ``(1, 1)``, and that offset."""
-        centre = self.proxy_constants.mean()
+    def centred(self, temperature: Tensor, centre: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the logits ``(N, C)`` less an offset ``(N, 1)`` or ``(1, 1)``, and that offset.
+
+        Args:
+            temperature: a scalar.
+            centre: the constant that becomes zero, before the temperature; None for the mean of all.
+        """
+        centre = self.proxy_constants.mean() if centre is None else centre
         differences = (self.proxy_constants - centre) / temperature.to(self.proxy_constants)
         offset = (centre / temperature.to(centre)).to(self.pairs) + self.row_constants
         return self.pairs + differences.to(self.pairs), offset

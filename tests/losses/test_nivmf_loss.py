@@ -276,8 +276,7 @@ def test_monte_carlo_approaches_the_closed_form_from_below() -> None:
     proxies = closed._proxies(embeddings)
 
     def absolute(loss_func: NivMFLoss) -> Tensor:
-        temperature = loss_func.log_temperature.exp()
-        logits, offset = loss_func._similarity(embeddings, proxies, temperature).centred(temperature)
+        logits, offset = loss_func._logits(embeddings, proxies)
         return logits + offset
 
     with torch.no_grad():
@@ -308,8 +307,7 @@ def test_isotropic_concentrations_reduce_nivmf_to_vmf() -> None:
     embeddings = torch.randn(5, 6, generator=torch.Generator().manual_seed(8), dtype=torch.float64)
     directions, _ = polar(embeddings)
     cosines = directions @ polar(loss_func.proxies)[0].T
-    temperature = loss_func.log_temperature.exp()
-    logits, offset = loss_func._similarity(embeddings, loss_func._proxies(embeddings), temperature).centred(temperature)
+    logits, offset = loss_func._logits(embeddings, loss_func._proxies(embeddings))
     log_c = log_vmf_normalizer(torch.tensor(3.0, dtype=torch.float64), 6)
     torch.testing.assert_close(logits + offset, log_c + 3 * cosines)
 

@@ -1,0 +1,125 @@
+"""Losses with many proxies on one machine: class by class in chunks, each computed again in the backward pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pytorch_metric_learning.losses import BaseMetricLossFunction
+from pytorch_metric_learning.losses.mixins import WeightRegularizerMixin
+from pytorch_metric_learning.utils import loss_and_miner_utils as lmu
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from pml_proxyext.losses.class_slices import SlicedLoss
+from pml_proxyext.losses.proxy_access import similarity_logits
+from pml_proxyext.losses.proxy_loss import check_proxy_batch, element_loss
+from pml_proxyext.losses.sliced_losses import sliced
+from pml_proxyext.utils.checks import check_integer
+from pml_proxyext.utils.precision import upcast
+
+__all__ = ["ChunkedProxies"]
+
+
+class ChunkedProxies(WeightRegularizerMixin, BaseMetricLossFunction):
+    r"""A loss with proxies that never holds all similarities of a batch at one time.
+
+    The classes are gone through in chunks. Of each chunk two numbers per sample are kept, such as the log-partition
+    function and the logit of the own class; everything else is thrown away and computed again in the backward pass:
+
+    .. math::
+        \log \sum_{c=1}^{C} e^{s_{ic}} = \log \sum_{\text{chunks } b} e^{\lambda_{ib}}, \qquad
+        \lambda_{ib} = \log \sum_{c \in b} e^{s_{ic}}
+
+    Memory is :math:`O(N \cdot \text{chunk\_size} + C D)` where it was :math:`O(N C + C D)`, value and gradients are
+    those of the loss, and the time is about that of one more forward pass, less what smaller matrices gain by staying
+    in the cache.
+
+    Args:
+        loss: PML's NormalizedSoftmaxLoss, ArcFaceLoss, CosFaceLoss or ProxyNCALoss, or ProxyAnchorLoss or NivMFLoss of
+            this package. It keeps its parameters: an optimizer gets ``chunked.loss.param_groups(lr)`` or
+            ``chunked.parameters()``. Its distance, reducer and regularizers are taken over.
+        chunk_size: classes in a chunk. The default, 1024, is fast and small for batches of hundreds.
+
+    Shapes:
+        embeddings ``(N, D)`` floating point, labels ``(N,)`` integers -> a scalar, in float32 for half precision. All
+        arithmetic is in float32 for half precision and under autocast.
+
+    Raises:
+        ValueError: for a loss that is not a function of slices of its classes, a ``chunk_size`` below 1, labels that
+            are missing, not integers or out of range, embeddings of another width or dtype, and for ``ref_emb``.
+
+    Reducer input:
+        **loss**: one value per sample, type ``"element"``. Default reducer: that of ``loss``.
+
+    Departs from PML:
+        nothing in value and gradients, but ``ProxyNCALoss`` of PML leaves out samples whose probability underflows
+        to zero, which count here; and parameters are never re-typed. Statistics of ``loss`` are not collected.
+
+    Example:
+        >>> from pml_proxyext.losses import ProxyAnchorLoss
+        >>> loss_func = ChunkedProxies(ProxyAnchorLoss(num_classes=5, embedding_size=4), chunk_size=2)
+        >>> loss_func(torch.randn(6, 4), torch.tensor([0, 0, 1, 1, 2, 2])).shape
+        torch.Size([])
+    """
+
+    def __init__(self, loss: BaseMetricLossFunction, chunk_size: int = 1024) -> None:
+        check_integer("chunk_size", chunk_size)
+        sliced(loss)
+        super().__init__(
+            distance=loss.distance,
+            reducer=loss.reducer,
+            embedding_regularizer=loss.embedding_regularizer,
+            embedding_reg_weight=loss.embedding_reg_weight,
+            weight_regularizer=loss.weight_regularizer,
+            weight_reg_weight=loss.weight_reg_weight,
+            weight_init_func=loss.weight_init_func,
+        )
+        self.loss = loss
+        self.chunk_size = chunk_size
+        self.add_to_recordable_attributes(name="chunk_size")
+
+    def compute_loss(
+        self, embeddings: Tensor, labels: Tensor, indices_tuple: Any, ref_emb: Tensor, ref_labels: Tensor
+    ) -> dict[str, dict[str, Any]]:
+        loss = sliced(self.loss)
+        num_classes, embedding_size = loss.class_tensors[0].shape
+        labels = check_proxy_batch(embeddings, labels, ref_emb, ref_labels, num_classes, embedding_size)
+        if len(embeddings) == 0:
+            return self.zero_losses()
+        full = upcast(embeddings)
+        weights = lmu.convert_to_weights(indices_tuple, labels, dtype=full.dtype)
+        with torch.autocast(full.device.type, enabled=False):
+            losses = {"loss": element_loss(_chunk_by_chunk(loss, full, labels, weights, self.chunk_size))}
+        self.add_weight_regularization_to_loss_dict(losses, loss.class_tensors[0])
+        return losses
+
+    @property
+    def proxies(self) -> Tensor:
+        """The proxies of the loss, ``(C, D)``."""
+        return sliced(self.loss).class_tensors[0]
+
+    def get_logits(self, embeddings: Tensor) -> Tensor:
+        """Return ``(N, num_classes)`` similarities to the proxies, not in chunks: larger means nearer."""
+        return similarity_logits(self.loss, embeddings)
+
+
+def _chunk_by_chunk(loss: SlicedLoss, embeddings: Tensor, labels: Tensor, weights: Tensor, chunk_size: int) -> Tensor:
+    num_classes = loss.num_classes
+    rows = loss.rows(embeddings)
+
+    def of_chunk(first: int, *tensors: Tensor) -> list[tuple[Tensor, Tensor]]:
+        return loss.of_slice(rows, labels, weights, first, tensors, num_classes)
+
+    # One split for all chunks: its backward pass joins their gradients once, where slices would add up C x D each.
+    chunks = zip(*(tensor.split(chunk_size) for tensor in loss.class_tensors), strict=True)
+    parts = [
+        checkpoint(of_chunk, index * chunk_size, *chunk, use_reentrant=False, preserve_rng_state=False)
+        for index, chunk in enumerate(chunks)
+    ]
+    whole = []
+    for objective, of_chunks in zip(loss.objectives, zip(*parts, strict=True), strict=True):
+        reduced, own = (torch.stack(found) for found in zip(*of_chunks, strict=True))  # (chunks, N)
+        joined = reduced.logsumexp(0) if objective.reduction == "logsumexp" else reduced.sum(0)
+        whole.append((joined, own.sum(0)))
+    return loss.of_all(whole, labels, weights, num_classes)
