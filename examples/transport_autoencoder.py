@@ -146,7 +146,7 @@ def draw(records: Sequence[dict[str, Any]]) -> Figure:
 EXPERIMENT = Experiment(
     name="transport_autoencoder",
     settings=[
-        {"recipe": "autoencoder", "seed": seed, "dim": dim, "steps": 1500, "samples_per_step": 16384}
+        {"recipe": "autoencoder", "seed": seed, "dim": dim, "steps": 1500, "samples_per_step": 4096}
         for seed in range(SEEDS)
         for dim in DIMS
     ],
