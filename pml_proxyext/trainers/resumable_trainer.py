@@ -93,7 +93,7 @@ class ResumableTrainer(BaseTrainer):
                 "state_dict must be called between epochs: in end_of_epoch_hook or after train(); to save more often, "
                 "make epochs shorter by iterations_per_epoch"
             )
-        parts = {name: {key: part.state_dict() for key, part in self._stateful(name).items()} for name in _PARTS}
+        parts = self.parts_state()
         if self._resumed is not None:  # nothing has run since load_state_dict
             return {**parts, **self._resumed, "epoch": self.epoch}
         passes = getattr(self, "dataloader_iter", None)
@@ -109,6 +109,21 @@ class ResumableTrainer(BaseTrainer):
         Raises:
             ValueError: if this trainer has other models, optimizers, schedulers, losses or miners.
         """
+        self.load_parts_state(state)
+        self.epoch = state["epoch"]
+        self._resumed = {name: state[name] for name in ("data", "random")}
+        return self.epoch + 1
+
+    def parts_state(self) -> dict[str, Any]:
+        """Return what of the state is in models, optimizers, schedulers, losses and miners; tensors are not copied."""
+        return {name: {key: part.state_dict() for key, part in self._stateful(name).items()} for name in _PARTS}
+
+    def load_parts_state(self, state: dict[str, Any]) -> None:
+        """Take over what :meth:`parts_state` returned, and leave epoch, data and random states as they are.
+
+        Raises:
+            ValueError: if this trainer has other models, optimizers, schedulers, losses or miners.
+        """
         for name in _PARTS:
             own, saved = sorted(self._stateful(name)), sorted(state[name])
             if own != saved:
@@ -116,9 +131,6 @@ class ResumableTrainer(BaseTrainer):
         for name in _PARTS:
             for key, part in self._stateful(name).items():
                 part.load_state_dict(state[name][key])
-        self.epoch = state["epoch"]
-        self._resumed = {name: state[name] for name in ("data", "random")}
-        return self.epoch + 1
 
     def _stateful(self, name: str) -> dict[str, Any]:
         return {key: part for key, part in getattr(self, name).items() if hasattr(part, "state_dict")}
