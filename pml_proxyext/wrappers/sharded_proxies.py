@@ -101,6 +101,7 @@ class ShardedProxies(nn.Module):
     ) -> None:
         super().__init__()
         rank, world_size = world()
+        agree(None, {"num_classes": num_classes, "sample_rate": sample_rate})
         self.num_classes = check_integer("num_classes", num_classes, low=world_size)
         self.sample_rate = check_number("sample_rate", sample_rate, low=0.0, high=1.0, open_low=True)
         self.generator = generator
@@ -176,17 +177,22 @@ class ShardedProxies(nn.Module):
 
 def _made(make_loss: Callable[[int], BaseMetricLossFunction], first: int, stop: int, num_classes: int) -> RankSlice:
     """Return this rank's slice, or raise on all ranks if one of them cannot make its own."""
-    problem = None
+    problem, facts = None, {}
     try:
         with own_random_numbers():
             part = RankSlice(make_loss(stop - first), first, num_classes)
+        facts = {
+            "the class of the loss": type(part.loss).__name__,
+            "embedding_size": part.sliced.class_tensors[0].shape[1],
+            "its other parameters": {name: tuple(tensor.shape) for name, tensor in part.shared_parameters().items()},
+        }
         if part.sliced.num_classes != stop - first:
             problem = f"a loss of that number of classes, got {part.sliced.num_classes}"
         elif any(getattr(loss, "weight_regularizer", None) is not None for loss in (part.loss, part.base)):
             problem = "a loss without weight_regularizer, which is not supported: it would see one rank's proxies only"
     except Exception as error:  # the other ranks wait to hear of it, whatever it is
         problem = f"a loss that can be sliced, got {type(error).__name__}: {error}"
-    agree(problem and f"make_loss({stop - first}) must return {problem}")
+    agree(problem and f"make_loss({stop - first}) must return {problem}", facts)
     share_random_numbers(part.loss)
     with torch.no_grad():
         for tensor in [*part.shared_parameters().values(), *part.loss.buffers()]:
