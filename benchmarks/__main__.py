@@ -1,7 +1,13 @@
-"""Run all speed benchmarks and write their figures into docs/speed/ and docs/speed.md: ``python -m benchmarks``."""
+"""Run speed benchmarks and write their figures into docs/speed/ and docs/speed.md.
+
+    python -m benchmarks [NAME ...]
+
+without names: all of them.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 from pathlib import Path
@@ -23,10 +29,16 @@ PROGRAMS = {
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(PROGRAMS)}")
+    names = parser.parse_args().names or list(PROGRAMS)
+    if unknown := set(names) - set(PROGRAMS):
+        parser.error(f"NAME must be one of {', '.join(PROGRAMS)}, got {', '.join(sorted(unknown))}")
     torch.set_num_threads(1)
     (DOCS / "speed").mkdir(exist_ok=True)
     page = DOCS / "speed.md"
-    for name, program in PROGRAMS.items():
+    for name in names:
+        program = PROGRAMS[name]
         figures: dict[str, Any] = {"torch": torch.__version__, "threads": 1, "cases": program.run()}
         (DOCS / "speed" / f"{name}.json").write_text(json.dumps(figures, indent=1) + "\n")
         table = program.markdown(figures["cases"])
