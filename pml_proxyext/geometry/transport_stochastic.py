@@ -14,8 +14,8 @@ __all__ = ["start_heights", "stochastic_heights"]
 
 # Adam's usual decay rates of the mean and, shorter than usual, of the square of the gradient.
 _MEAN_DECAY, _SQUARE_DECAY = 0.9, 0.99
-# The heights are averaged over this last share of the steps. A larger one leaves less noise in many dimensions, but takes
-# in heights that are still on their way in two, where 0.5 leaves cells empty.
+# The heights are averaged over this last share of the steps. A larger one leaves less noise in many dimensions, but in
+# two takes in heights that are still on their way: 0.5 leaves cells empty.
 _AVERAGED_SHARE = 0.2
 
 
