@@ -77,5 +77,6 @@ def relative_pose(essential: Tensor, points_a: Tensor, points_b: Tensor) -> tupl
     """
     cv2 = import_optional("cv2", "geometry")
     matrices = (tensor.detach().to("cpu", torch.float64).numpy() for tensor in (essential, points_a, points_b))
-    _, rotation, translation, _ = cv2.recoverPose(*matrices, torch.eye(3).double().numpy())
+    # By default points farther than 50 baselines would not count, and after a small step none would be left.
+    _, rotation, translation, *_ = cv2.recoverPose(*matrices, torch.eye(3).double().numpy(), distanceThresh=1e6)
     return torch.from_numpy(rotation), torch.from_numpy(translation).squeeze(1)

@@ -79,8 +79,8 @@ def epipolar_residuals(model: Tensor, points_a: Tensor, points_b: Tensor) -> Ten
     """
     lines_b, lines_a = _linear(model, points_a), _linear(model.mT, points_b)
     algebraic = (lines_b[..., :-1] * points_b).sum(-1) + lines_b[..., -1]
-    slope = torch.linalg.vector_norm(torch.cat([lines_b[..., :-1], lines_a[..., :-1]], dim=-1), dim=-1)
-    return algebraic.abs() / slope
+    slopes = lines_b[..., :-1].square().sum(-1) + lines_a[..., :-1].square().sum(-1)
+    return algebraic.abs() / slopes.sqrt()
 
 
 def _linear(model: Tensor, points: Tensor) -> Tensor:

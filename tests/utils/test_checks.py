@@ -8,6 +8,7 @@ import torch
 from pml_proxyext.utils.checks import (
     check_choice,
     check_embeddings,
+    check_finite,
     check_integer,
     check_labels,
     check_multi_hot,
@@ -146,6 +147,14 @@ def test_check_rows_counts_rows_only():
         ValueError, match=r"^input_emb must have one row for each row of pool, got .*\(4, 2\) and \(2, 4\)$"
     ):
         check_rows(rows, rows.T, "input_emb", "pool")
+
+
+def test_check_finite_counts_what_is_not():
+    points = torch.tensor([[1.0, 2.0], [math.nan, -math.inf]])
+    with pytest.raises(ValueError, match=r"^points must be finite, got NaN or infinity in 2 of 4 values$"):
+        check_finite(points, "points")
+    assert check_finite(points[:1], "points").equal(points[:1])
+    assert check_finite(torch.arange(3), "points").tolist() == [0, 1, 2]
 
 
 def test_check_labels_compiles_without_graph_breaks():
