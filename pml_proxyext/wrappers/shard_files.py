@@ -136,20 +136,23 @@ def _fill(sharded: ShardedProxies, parts: list[_Part], optimizer: torch.optim.Op
     targets = dict(sharded.loss.state_dict())
     if optimizer is not None:
         targets |= _optimizer_targets(sharded, parts[0], optimizer)
+    copies = []
     for part in parts:
         needed = {name for name in part.tensors if optimizer is not None or not name.startswith(_OPTIMIZER)}
         if needed != set(targets):
             raise ValueError(f"the tensors must be {sorted(targets)}, got {sorted(needed)}")
         begin, end = max(part.first, sharded.first), min(part.stop, sharded.stop)
         for name, target in targets.items():
-            axis, source = class_axis(name), part.tensors[name]
-            if axis is not None and target.ndim > axis:
+            axis, source = class_axis(name.rpartition("/")[2]), part.tensors[name]
+            if axis is not None and min(target.ndim, source.ndim) > axis:
                 target = target.narrow(axis, begin - sharded.first, end - begin)
                 source = source.narrow(axis, begin - part.first, end - begin)
             if target.shape != source.shape:
                 raise ValueError(f"{name} must have the shape {tuple(target.shape)}, got {tuple(source.shape)}")
-            with torch.no_grad():
-                target.copy_(source)
+            copies.append((target, source))
+    with torch.no_grad():
+        for target, source in copies:
+            target.copy_(source)
 
 
 def _optimizer_targets(sharded: ShardedProxies, part: _Part, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
