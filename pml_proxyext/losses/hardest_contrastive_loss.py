@@ -60,8 +60,8 @@ class HardestContrastiveLoss(PairLoss):
         Default reducer: mean, of each; PML adds the three.
 
     Relations:
-        - The positive terms :math:`x = [d - m_+]_+^2` and :math:`y = [d^2 - m_+]_+`
-          have :math:`x \le y + m_+ (m_+ - 1)` wherever :math:`d \ge (m_+ + 1) / 2` and :math:`y > 0`.
+        - Where both pull, the positive term of the paper less that of the release is :math:`m_+ (1 + m_+ - 2 d)`: the
+          paper's is larger at distances d below :math:`(1 + m_+) / 2`, the release's beyond.
         - PML's ``ContrastiveLoss`` with a miner of hardest negatives is another loss: its hinges are not squared.
 
     Departs from the paper or the release:

@@ -87,7 +87,8 @@ class GeometricPseudoLabelMiner(BaseMiner):
     Raises:
         ValueError: for thresholds out of range, without geometry, and for embeddings whose rows are not its points.
 
-    A failed fit has a model of NaN, and gives no pairs.
+    A failed fit has a model of NaN, and gives no pairs. An essential or fundamental matrix says where the partner of a
+    point is not: everything on one line has the residual zero. Its negatives are right, its positives need not be.
 
     Departs from the paper or the release:
         of the paper we had the abstract only. For clouds, the release takes all points below the threshold for
