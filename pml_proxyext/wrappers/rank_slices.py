@@ -114,7 +114,7 @@ class RankSlice(nn.Module):
         found = [
             loss.of_slice(rows, piece.columns, weights, 0, piece.class_tensors, self.num_classes) for piece in pieces
         ]
-        of_classes = torch.tensor([piece.weight for piece in pieces]).to(embeddings)[:, None]
+        of_classes = embeddings.new_tensor([piece.weight for piece in pieces])[:, None]
         whole = []
         for objective, of_pieces in zip(loss.objectives, zip(*found, strict=True), strict=True):
             reduced, own = (torch.stack(part) for part in zip(*of_pieces, strict=True))  # (pieces, N)

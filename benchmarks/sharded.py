@@ -1,0 +1,96 @@
+"""Memory and time of each process where a million proxies lie on several, against PML's loss on one.
+
+``python -m benchmarks`` runs this and writes the figures. The memory is the growth of the peak resident size of a fresh
+process that makes the loss and takes one training step with it: parameters, gradients and all that comes between. Of
+several processes the largest counts. Times are minima over two steps, forward and backward, float32, one thread per
+process; processes that share cores and memory with one another are not what several machines would be.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from pytorch_metric_learning.losses import NormalizedSoftmaxLoss
+from torch import nn
+
+from benchmarks.measuring import resident_kilobytes
+from pml_proxyext.wrappers import ShardedProxies
+
+SHAPE = (256, 1_000_000, 128)
+TINY_SHAPE = (8, 16, 4)
+STEPS = 2
+
+#: Number of processes and share of the classes, by method; the baseline comes first.
+METHODS: dict[str, tuple[int, float]] = {
+    "normalized_softmax_pml": (1, 1.0),
+    "sharded_1": (1, 1.0),
+    "sharded_2": (2, 1.0),
+    "sharded_2_sampled_0.1": (2, 0.1),
+}
+
+
+def train(method: str, batch: int, num_classes: int, dim: int) -> float:
+    """Make a loss, take steps with this process's rows of the batch, and return the seconds of the fastest."""
+    world_size, rate = METHODS[method]
+    torch.manual_seed(0)
+    loss_func: nn.Module
+    if method == "normalized_softmax_pml":
+        loss_func = NormalizedSoftmaxLoss(num_classes, dim)
+    else:
+        loss_func = ShardedProxies(lambda count: NormalizedSoftmaxLoss(count, dim), num_classes, rate)
+    rows = batch // world_size
+    embeddings, labels = torch.randn(rows, dim, requires_grad=True), torch.randint(num_classes, (rows,))
+    seconds = float("inf")
+    for _ in range(STEPS):
+        loss_func.zero_grad()
+        start = time.perf_counter()
+        loss_func(embeddings, labels).backward()
+        seconds = min(seconds, time.perf_counter() - start)
+    return seconds
+
+
+def one_process(
+    method: str, shape: tuple[int, int, int], tiny_shape: tuple[int, int, int], rank: int, store: str
+) -> tuple[float, float]:
+    """Return seconds and megabytes of this fresh process, one of those of the method."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=METHODS[method][0])
+    train(method, *tiny_shape)  # what libraries load at first use is not the loss's
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    before = resident_kilobytes("VmRSS")
+    seconds = train(method, *shape)
+    megabytes = (resident_kilobytes("VmHWM") - before) / 1024
+    dist.barrier()
+    dist.destroy_process_group()
+    return seconds, megabytes
+
+
+def run(
+    shape: tuple[int, int, int] = SHAPE, tiny_shape: tuple[int, int, int] = TINY_SHAPE
+) -> dict[str, dict[str, float]]:
+    """Return milliseconds and megabytes by method."""
+    context = multiprocessing.get_context("spawn")
+    figures = {}
+    for method, (world_size, _) in METHODS.items():
+        with tempfile.TemporaryDirectory() as folder, context.Pool(world_size) as pool:
+            tasks = [(method, shape, tiny_shape, rank, f"{folder}/store") for rank in range(world_size)]
+            seconds, megabytes = zip(*pool.starmap(one_process, tasks, chunksize=1), strict=True)
+        figures[method] = {"milliseconds": round(1000 * max(seconds), 1), "megabytes": round(max(megabytes), 1)}
+    return figures
+
+
+def markdown(figures: dict[str, dict[str, float]]) -> str:
+    """Return the table of the documentation; ratios are to the first method."""
+    lines = ["| method | processes | share of the classes | s | MB per process | memory |", "|---|---|---|---|---|---|"]
+    baseline = figures[next(iter(METHODS))]["megabytes"]
+    for method, found in figures.items():
+        world_size, rate = METHODS[method]
+        ratio = f"x{found['megabytes'] / baseline:.3g}"
+        cells = [f"`{method}`", world_size, rate, f"{found['milliseconds'] / 1000:.1f}", f"{found['megabytes']:.0f}"]
+        lines.append(f"| {' | '.join(map(str, cells))} | {ratio} |")
+    return "\n".join(lines) + "\n"
