@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, cast, get_args
 
 import torch
@@ -14,7 +12,7 @@ from pml_proxyext.distributions.diagonal_normal import sample_normal, split_norm
 from pml_proxyext.losses import CrossViewAlignmentLoss, JointAdversarialLoss
 from pml_proxyext.regularizers import GaussianKLRegularizer
 from pml_proxyext.trainers.cross_view_checks import KEYS, check_parts, check_views, loss_weights_of
-from pml_proxyext.trainers.cross_view_terms import TERMS, EncodedPairs, EncodedView
+from pml_proxyext.trainers.cross_view_terms import TERMS, EncodedPairs, EncodedView, held_constant
 from pml_proxyext.trainers.joint_readings import JointReading, joint_pairs
 from pml_proxyext.trainers.latent_spread import LatentSpread
 from pml_proxyext.trainers.resumable_trainer import ResumableTrainer
@@ -225,7 +223,7 @@ class CrossViewGANTrainer(ResumableTrainer):
         true, generated = joint_pairs(self.reading, pairs.a.z, pairs.b.z, pairs.mapped, self.generator)
         detached = [[latents.detach() for latents in pair] for pair in (true, generated)]
         self._step_discriminator(game(*(discriminator(*pair) for pair in detached)))
-        with _constant(discriminator):
+        with held_constant(discriminator):
             if self.reading == "shuffled":
                 return game(discriminator(*true), discriminator(*generated))
             return game.generator_loss(discriminator(*generated))
@@ -235,9 +233,8 @@ class CrossViewGANTrainer(ResumableTrainer):
         if "discriminator" in self.freeze_these:
             return
         loss.backward()
-        clip = (self.gradient_clippers or {}).get("discriminator_grad_clipper")
-        if clip is not None:
-            clip()
+        if "discriminator_grad_clipper" in (self.gradient_clippers or {}):
+            self.gradient_clippers["discriminator_grad_clipper"]()
         self.optimizers["discriminator_optimizer"].step()
 
     def step_optimizers(self) -> None:
@@ -253,16 +250,3 @@ class CrossViewGANTrainer(ResumableTrainer):
             if spread.trace < self.collapse_below * pairs.a.mean.shape[1]:
                 self._has_warned = True
                 c_f.LOGGER.warning(f"The latents of view {name} have nearly no variance: {spread}")
-
-
-@contextmanager
-def _constant(module: nn.Module) -> Iterator[None]:
-    """Let gradients through the module, and none into it."""
-    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    for parameter in learning:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in learning:
-            parameter.requires_grad_(True)

@@ -1,13 +1,14 @@
-"""The terms of Cross-GAN's objective that need nothing but what was encoded, the networks and the losses."""
+"""What Cross-GAN's trainer adds up: terms of what was encoded, the networks and the losses."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-__all__ = ["TERMS", "EncodedPairs", "EncodedView"]
+__all__ = ["TERMS", "EncodedPairs", "EncodedView", "held_constant"]
 
 _Modules = Mapping[str, nn.Module]
 
@@ -74,3 +75,16 @@ TERMS: dict[str, Callable[[EncodedPairs, _Modules, _Modules], Tensor]] = {
     "cross_recon_loss": _crossing,
     "metric_loss": _metric,
 }
+
+
+@contextmanager
+def held_constant(module: nn.Module) -> Iterator[None]:
+    """Let gradients through the module, and none into it."""
+    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
