@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,16 +74,15 @@ def load_shards(sharded: ShardedProxies, folder: str | Path, optimizer: torch.op
     Raises:
         ValueError: on all ranks, if on one of them files are missing, of another loss, or of two checkpoints at once.
     """
-    problem = None
-    try:
-        parts = []
-        for first, stop, path in _files(Path(folder), sharded.num_classes):
-            if first < sharded.stop and sharded.first < stop:
-                parts.append(_Part(first, stop, torch.load(path, map_location="cpu", mmap=True, weights_only=True)))
-        _fill(sharded, parts, optimizer)
-    except (OSError, ValueError) as error:
-        problem = str(error)
-    agree(problem)
+
+    def parts() -> list[_Part]:
+        return [
+            _Part(first, stop, torch.load(path, map_location="cpu", mmap=True, weights_only=True))
+            for first, stop, path in _files(Path(folder), sharded.num_classes)
+            if first < sharded.stop and sharded.first < stop
+        ]
+
+    _fill(sharded, parts, optimizer)
 
 
 def load_whole(sharded: ShardedProxies, state: Mapping[str, Tensor]) -> None:
@@ -94,12 +93,7 @@ def load_whole(sharded: ShardedProxies, state: Mapping[str, Tensor]) -> None:
     Raises:
         ValueError: on all ranks, if on one of them the tensors are others than those of the loss.
     """
-    problem = None
-    try:
-        _fill(sharded, [_Part(0, sharded.num_classes, state)], None)
-    except ValueError as error:
-        problem = str(error)
-    agree(problem)
+    _fill(sharded, lambda: [_Part(0, sharded.num_classes, state)], None)
 
 
 def _file_name(first: int, stop: int, num_classes: int) -> str:
@@ -131,38 +125,65 @@ def _tensors(sharded: ShardedProxies, optimizer: torch.optim.Optimizer | None) -
     return tensors
 
 
-def _fill(sharded: ShardedProxies, parts: list[_Part], optimizer: torch.optim.Optimizer | None) -> None:
-    """Copy this rank's classes into the loss and the optimizer."""
-    targets = dict(sharded.loss.state_dict())
-    if optimizer is not None:
-        targets |= _optimizer_targets(sharded, parts[0], optimizer)
-    copies = []
-    for part in parts:
-        needed = {name for name in part.tensors if optimizer is not None or not name.startswith(_OPTIMIZER)}
-        if needed != set(targets):
-            raise ValueError(f"the tensors must be {sorted(targets)}, got {sorted(needed)}")
-        begin, end = max(part.first, sharded.first), min(part.stop, sharded.stop)
-        for name, target in targets.items():
-            axis, source = class_axis(name.rpartition("/")[2]), part.tensors[name]
-            if axis is not None and min(target.ndim, source.ndim) > axis:
-                target = target.narrow(axis, begin - sharded.first, end - begin)
-                source = source.narrow(axis, begin - part.first, end - begin)
-            if target.shape != source.shape:
-                raise ValueError(f"{name} must have the shape {tuple(target.shape)}, got {tuple(source.shape)}")
-            copies.append((target, source))
+def _fill(sharded: ShardedProxies, parts: Callable[[], list[_Part]], optimizer: torch.optim.Optimizer | None) -> None:
+    """Copy this rank's classes into the loss and the optimizer, if every rank can."""
+    problem = None
+    try:
+        read = parts()
+        targets = dict(sharded.loss.state_dict())
+        kept = [] if optimizer is None else _kept(sharded, read[0])
+        targets |= {entry.name: entry.tensor for entry in kept}
+        copies = [pair for part in read for pair in _copies(sharded, part, targets, optimizer is not None)]
+    except Exception as error:  # the other ranks wait to hear of it, whatever it is
+        problem = str(error)
+    agree(problem)
     with torch.no_grad():
         for target, source in copies:
             target.copy_(source)
+    for entry in kept:
+        assert optimizer is not None
+        optimizer.state[entry.parameter][entry.key] = entry.tensor
 
 
-def _optimizer_targets(sharded: ShardedProxies, part: _Part, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Give the optimizer entries like those that were saved, of this rank's shape, and return them by name."""
+def _copies(
+    sharded: ShardedProxies, part: _Part, targets: Mapping[str, Tensor], with_optimizer: bool
+) -> list[tuple[Tensor, Tensor]]:
+    """Return this rank's tensors, or the classes in them that are in this part, and what they are to be."""
+    needed = {name for name in part.tensors if with_optimizer or not name.startswith(_OPTIMIZER)}
+    if needed != set(targets):
+        raise ValueError(f"the tensors must be {sorted(targets)}, got {sorted(needed)}")
+    begin, end = max(part.first, sharded.first), min(part.stop, sharded.stop)
+    copies = []
+    for name, target in targets.items():
+        axis, source = class_axis(name.rpartition("/")[2]), part.tensors[name]
+        if axis is not None and min(target.ndim, source.ndim) > axis:
+            target = target.narrow(axis, begin - sharded.first, end - begin)
+            source = source.narrow(axis, begin - part.first, end - begin)
+        if target.shape != source.shape:
+            raise ValueError(f"{name} must have the shape {tuple(target.shape)}, got {tuple(source.shape)}")
+        copies.append((target, source))
+    return copies
+
+
+class _Kept(NamedTuple):
+    """What an optimizer keeps of a parameter under a key."""
+
+    name: str
+    parameter: Tensor
+    key: str
+    tensor: Tensor
+
+
+def _kept(sharded: ShardedProxies, part: _Part) -> list[_Kept]:
+    """Return room for what was saved of an optimizer, in this rank's shapes."""
     parameters = dict(sharded.loss.named_parameters())
-    targets = {}
+    found = []
     for full, saved in part.tensors.items():
         if full.startswith(_OPTIMIZER):
             _, key, name = full.split("/", 2)
+            if name not in parameters:
+                raise ValueError(f"the loss must have the parameters that were saved, got none of the name {name!r}")
             parameter = parameters[name]
-            target = torch.zeros_like(parameter) if saved.ndim else saved.clone()
-            targets[full] = optimizer.state[parameter][key] = target
-    return targets
+            room = torch.zeros_like(parameter, requires_grad=False) if saved.ndim else saved.clone()
+            found.append(_Kept(full, parameter, key, room))
+    return found

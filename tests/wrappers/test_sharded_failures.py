@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pml_proxyext.losses import NivMFLoss, ProxyAnchorLoss
 from pml_proxyext.testing.processes import run_processes
-from pml_proxyext.wrappers import ShardedProxies, save_shards
+from pml_proxyext.wrappers import ShardedProxies, load_shards, save_shards
 
 C, D, N = 7, 4, 6
 WORLD_SIZE = 3
@@ -100,6 +100,21 @@ def test_folder_that_one_rank_cannot_write_is_an_error_on_all(tmp_path: Path) ->
 
     assert all("folder must be writable" in text for text in run_processes(step, WORLD_SIZE, timeout=SECONDS))
     assert not list(tmp_path.glob("folder/*.pt"))  # no half of a checkpoint
+
+
+def test_file_that_one_rank_cannot_read_is_an_error_on_all_and_changes_nothing(tmp_path: Path) -> None:
+    run_processes(lambda rank: save_shards(ShardedProxies(softmax, C), tmp_path), WORLD_SIZE)
+    (tmp_path / "classes_2_to_4_of_7.pt").write_bytes(b"half a file")
+
+    def step(rank: int) -> tuple[str, bool]:
+        loss = ShardedProxies(softmax, C)
+        before = loss.loss.W.detach().clone()
+        return message_of(lambda: load_shards(loss, tmp_path)), torch.equal(loss.loss.W, before)
+
+    for text, is_unchanged in run_processes(step, WORLD_SIZE, timeout=SECONDS):
+        assert "(rank 1)" in text
+        assert "(rank 0)" not in text
+        assert is_unchanged
 
 
 @pytest.mark.parametrize("dies_in", ["forward", "backward"])
