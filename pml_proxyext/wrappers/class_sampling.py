@@ -44,7 +44,9 @@ def sampled_classes(
     drawn = torch.randperm(len(others), generator=generator, device=device)[:count]
     kept = torch.cat([own, others[drawn.to(others.device)]])
     # One selection for both pieces: its backward pass makes one gradient of the size of the parameters, not two.
-    own_rows, other_rows = zip(*(tensor[kept].split([len(own), count]) for tensor in class_tensors), strict=True)
+    own_rows, other_rows = zip(
+        *(tensor[kept.to(tensor.device)].split([len(own), count]) for tensor in class_tensors), strict=True
+    )
     positions = torch.where(here, torch.searchsorted(own, columns), -1)
     pieces = [Piece(positions, own_rows, 1.0)] if len(own) else []
     if count:

@@ -100,8 +100,8 @@ class RankSlice(nn.Module):
         proxies = self.sliced.class_tensors[0]
         column = labels - self.first
         is_here = (column >= 0) & (column < len(proxies))
-        rows = normalize(proxies.index_select(0, column.clamp(0, len(proxies) - 1)).to(labels.device, dtype))
-        return sum_over_ranks(torch.where(is_here[:, None], rows, 0.0))
+        rows = proxies[column.clamp(0, len(proxies) - 1).to(proxies.device)].to(labels.device, dtype)
+        return sum_over_ranks(torch.where(is_here[:, None], normalize(rows), 0.0))
 
     def forward(
         self, embeddings: Tensor, labels: Tensor, weights: Tensor, choose: Choose
