@@ -101,6 +101,14 @@ def test_matches_that_determine_nothing_fail(a):
         assert not GeometricVerifier(0, 0.0)(label)
 
 
+def test_inliers_of_three_points_determine_nothing():
+    """OpenCV finds nothing for these; should it ever, the model is refused."""
+    a = OFF.repeat(9, 1)
+    assert not HomographyTeacher()._is_determined(a, transfer(HOMOGRAPHY, a))
+    a = 288 * uniform(4, 2, seed=0)
+    assert HomographyTeacher()._is_determined(a, transfer(HOMOGRAPHY, a))
+
+
 def test_two_points_off_a_line_are_enough():
     a = torch.cat([LINE, OFF[:2]])
     label = HomographyTeacher().fit(a, transfer(HOMOGRAPHY, a), same_rows(len(a)))

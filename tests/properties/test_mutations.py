@@ -14,7 +14,8 @@ TIGHT = [relation for relation in REGISTRY.values() if relation.is_tight]
 SEARCH = settings(derandomize=True, deadline=None, database=None, max_examples=1000, phases=[Phase.generate])
 
 # Tight where chance does not get: a simplex of single samples, learners at the corners of a triangle, the classifier
-# that fits the batch, all cosines at the margin, codes that are bits, exponentials of scores whose mean is e.
+# that fits the batch, all cosines at the margin, codes that are bits, exponentials of scores whose mean is e, partners
+# all at the distance where a hinge begins.
 NEEDS_THE_WITNESS = {
     "abe.divergence_floor",
     "binomial.le_hinges_log",
@@ -24,6 +25,7 @@ NEEDS_THE_WITNESS = {
     "dcvh.hamming_le_alignment",
     "dcvh.triangle",
     "entropy.logdist",
+    "hardest.le_released",
     "information.nwj_le_dv",
     "information.nwj_le_dv_all",
     "proxyanchor.nca_ge_cosface",

@@ -6,6 +6,7 @@ from pml_proxyext.bounds.families import (
     contrastive,
     cross_entropy,
     hard_negatives,
+    hardest_contrastive,
     infonce,
     information,
     information_chain,
@@ -61,7 +62,7 @@ FAMILIES = {
     "Supervised contrastive loss and the simplex": (
         classifier_floors.RELATIONS + simplex.RELATIONS + supcon_minima.RELATIONS
     ),
-    "Two views": two_views.RELATIONS + hard_negatives.RELATIONS + codes.RELATIONS,
+    "Two views": (two_views.RELATIONS + hard_negatives.RELATIONS + hardest_contrastive.RELATIONS + codes.RELATIONS),
     "This package's own losses": (
         own_losses.RELATIONS
         + own_nivmf.RELATIONS
