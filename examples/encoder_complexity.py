@@ -34,7 +34,7 @@ LOSSES = (
     "nir_proxy_anchor",
     "el_nivmf",
 )
-RATES, RATE, SEEDS, STEPS = (0.001, 0.003, 0.01), 0.003, 5, 300
+RATES, RATE, SEEDS, STEPS = (0.001, 0.003), 0.003, 5, 300
 CLASSES, SEGMENTS, PATTERNS_OF = 430, 32, 1000  # all classes
 KINDS = {"same": "one class", "different": "two classes"}
 SCORE = "mean_average_precision_at_r"

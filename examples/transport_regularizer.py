@@ -39,7 +39,7 @@ from pml_proxyext.benchmark.tuning import draw_settings
 from pml_proxyext.benchmark.two_views.report import best_settings
 from pml_proxyext.regularizers import OptimalTransportRegularizer
 
-TRIALS, SEEDS, STEPS, CLASSES = 6, 10, 150, 430
+TRIALS, SEEDS, STEPS, CLASSES = 6, 5, 150, 430
 BASES, SUFFIX = ("supcon", "triplet"), "_transport"
 WEIGHT, WEIGHTS = 0.1, LogUniform(0.01, 3.0)
 SEARCHED = Path(__file__).parents[1] / "docs" / "results" / "search_transport_regularizer"
