@@ -40,7 +40,7 @@ from pml_proxyext.benchmark.two_views.report import best_settings
 from pml_proxyext.regularizers import OptimalTransportRegularizer
 
 TRIALS, SEEDS, STEPS, CLASSES = 6, 5, 150, 430
-BASES, SUFFIX = ("supcon", "triplet"), "_transport"
+BASES, SUFFIX, WITHOUT = ("supcon", "triplet"), "_transport", "_without"
 WEIGHT, WEIGHTS = 0.1, LogUniform(0.01, 3.0)
 SEARCHED = Path(__file__).parents[1] / "docs" / "results" / "search_transport_regularizer"
 SCORE = "mean_average_precision_at_r"
@@ -58,7 +58,15 @@ def with_transport(base: str) -> Recipe:
     return dataclasses.replace(recipe, name=base + SUFFIX, **changes)
 
 
-METHODS = {name: get_recipe(name) for name in BASES} | {name + SUFFIX: with_transport(name) for name in BASES}
+def without_transport(base: str) -> Recipe:
+    """Return the recipe of a loss for the settings that were chosen with the regularizer: what these alone change."""
+    recipe = get_recipe(base)
+    changes = {"title": f"{recipe.title}, transport taken off", "compared_with": base + SUFFIX}
+    return dataclasses.replace(recipe, name=base + WITHOUT, **changes)
+
+
+SEARCHED_METHODS = {name: get_recipe(name) for name in BASES} | {name + SUFFIX: with_transport(name) for name in BASES}
+METHODS = SEARCHED_METHODS | {name + WITHOUT: without_transport(name) for name in BASES}
 
 
 def trials(name: str, budget: int) -> list[dict[str, Any]]:
@@ -89,28 +97,29 @@ def measure(recipe: str, seed: int, data: str, split: str, steps: int, classes: 
 def settings_of_search(budget: int, **common: Any) -> list[dict[str, Any]]:
     """Return the trials of all methods; each has its first before any has its second."""
     common = {"seed": 0, "data": "glyphs", "split": "validation", **common}
-    return [{"recipe": name, **common, **trials(name, budget)[i]} for i in range(budget) for name in METHODS]
+    return [{"recipe": name, **common, **trials(name, budget)[i]} for i in range(budget) for name in SEARCHED_METHODS]
 
 
 def settings_of_test(seeds: int, **common: Any) -> list[dict[str, Any]]:
     """Return all seeds of all methods, with what our search chose; a script without its results begins anew."""
-    chosen = best_settings(read_results(SEARCHED)) if SEARCHED.is_dir() else {}
+    found = best_settings(read_results(SEARCHED)) if SEARCHED.is_dir() else {}
+    chosen = {name: found.get(name, trials(name, 1)[0]) for name in SEARCHED_METHODS}
+    for base in BASES:
+        kept = {name: value for name, value in chosen[base + SUFFIX].items() if name != "embedding_reg_weight"}
+        if kept != chosen[base]:  # else they are the runs of the loss alone
+            chosen[base + WITHOUT] = kept
     common = {"data": "glyphs", "split": "test", **common}
-    return [
-        {"recipe": name, "seed": seed, **common, **chosen.get(name, trials(name, 1)[0])}
-        for seed in range(seeds)
-        for name in METHODS
-    ]
+    return [{"recipe": name, "seed": seed, **common, **own} for seed in range(seeds) for name, own in chosen.items()]
 
 
 def table(records: Sequence[dict[str, Any]]) -> TextTable:
     """Return a row for each method."""
     metrics = {"precision_at_1": "R@1", "r_precision": "R-precision", SCORE: "MAP@R"}
     rows = []
-    for name, method in METHODS.items():
+    for name in sorted({record["recipe"] for record in records}):
         runs = [record["metrics"] for record in records if record["recipe"] == name]
         scores = [interval_text([run[metric] for run in runs], 1, 100) for metric in metrics]
-        rows.append([method.title, *scores, interval_text([run["transport_cost"] for run in runs], 3)])
+        rows.append([METHODS[name].title, *scores, interval_text([run["transport_cost"] for run in runs], 3)])
     parts = [
         f"percent; mean ± 95% interval over {len(runs)} seeds (Student's t)",
         "cost: of transport from batches of 96 test embeddings to the sphere",
@@ -120,7 +129,7 @@ def table(records: Sequence[dict[str, Any]]) -> TextTable:
 
 
 def differences(records: Sequence[dict[str, Any]]) -> list[Difference]:
-    """Compare each loss with the regularizer with the loss alone, seed by seed."""
+    """Compare a loss with the regularizer with the loss alone, and what is left if it is taken off, seed by seed."""
     return paired_differences(summarise(records), {name: method.compared_with for name, method in METHODS.items()})
 
 
