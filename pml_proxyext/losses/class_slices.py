@@ -9,6 +9,8 @@ from typing import Literal, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from pml_proxyext.losses.log_partition import log_partition
+
 __all__ = ["Margin", "OwnClass", "SliceObjective", "SlicedLoss", "SoftmaxObjective"]
 
 Margin = Callable[[Tensor], Tensor]
@@ -71,7 +73,7 @@ class SoftmaxObjective:
     def of_slice(self, logits: Tensor, own: OwnClass, weights: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
         if self.margin is not None:
             logits = own.replace(logits, self.margin(own.pick(logits)))
-        return logits.logsumexp(1), own.pick(logits)
+        return log_partition(logits, own.column, own.is_inside)
 
     def of_all(self, reduced: Tensor, own: Tensor, labels: Tensor, weights: Tensor, num_classes: int) -> Tensor:
         return (reduced - own) * weights
@@ -84,7 +86,8 @@ class SlicedLoss:
     Args:
         objectives: what makes losses out of the logits; the losses are added up.
         class_tensors: the parameters with one row per class, the proxies first: what is sliced.
-        rows: returns what all slices need of the embeddings, which come in full precision; random draws happen here.
+        rows: returns all tensors with gradients that the slices need besides ``class_tensors``, the embeddings first,
+            which come in full precision; random draws happen here.
         logits: from these and from rows of the class tensors in the dtype of the embeddings to a matrix ``(N, slice)``
             for each objective; larger means nearer.
         factors: of each objective's losses in the sum.
