@@ -227,16 +227,17 @@ def test_nan_is_visible_on_all_ranks_and_nothing_gives_zero() -> None:
         assert empty == 0
 
 
-def test_slices_start_with_different_proxies_and_the_same_of_all_else() -> None:
+@pytest.mark.parametrize("seeds", [(0, 0), (0, 1)])
+def test_slices_start_with_different_proxies_and_the_same_of_all_else(seeds: tuple[int, int]) -> None:
     def made(rank: int) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        torch.manual_seed(0)  # the same on all ranks, as scripts have it
+        torch.manual_seed(seeds[rank])  # scripts have the same on all ranks, or not
         loss = ShardedProxies(lambda count: NIRLoss(count, D), C)
         noise = torch.randn(3, generator=loss.loss.generator)
         return dict(loss.loss.state_dict()), noise, torch.randn(3)
 
     (first, noise, others), (second, same_noise, same_others) = run_processes(made)
     assert torch.equal(noise, same_noise)
-    assert torch.equal(others, same_others)  # the default generators go on together
+    assert torch.equal(others, same_others) == (seeds[0] == seeds[1])  # the default generators go on
     for name, tensor in first.items():
         assert torch.equal(tensor, second[name]) == (class_axis(name) is None), name
 
