@@ -31,6 +31,10 @@ def scene(count: int, num_wrong: int = 0, noise: float = 0.0, seed: int = 0) -> 
     return a, b, matches
 
 
+def _matched(a: Tensor, b: Tensor, matches: Tensor) -> tuple[Tensor, Tensor]:
+    return a[matches[:, 0]], b[matches[:, 1]]
+
+
 @pytest.mark.parametrize("case", stored("rigid"), ids=lambda case: f"{len(case['A'])}-points")
 def test_it_lands_on_the_motion_of_the_stored_inliers(case):
     a, b, inlier = doubles(case["A"]), doubles(case["B"]), torch.tensor(case["inlier"]).bool()
@@ -111,6 +115,15 @@ def test_labels_do_not_depend_on_what_was_fitted_before():
     state = torch.random.get_rng_state()
     assert torch.equal(teacher.fit(*arguments).model, first.model)
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_the_seed_decides_which_samples_are_drawn():
+    """Points are noisy, so other samples have other motions."""
+    arguments = scene(200, noise=0.01)
+    few = [RigidTeacher(iterations=20, refine=False, seed=seed) for seed in (0, 0, 1, 2, 3)]
+    first, again, *others = (teacher._best_of_samples(*_matched(*arguments)) for teacher in few)
+    assert torch.equal(first, again)
+    assert not any(torch.equal(first, other) for other in others)
 
 
 def test_another_seed_draws_other_samples_and_finds_the_same():

@@ -102,10 +102,10 @@ def test_labels_are_those_of_a_loop_over_points(seed, size, ref_size, one, drop)
 @MANY
 @given(seed=SEEDS, drop=st.booleans(), share=st.sampled_from([0.2, 0.6]))
 def test_tuples_are_those_of_a_loop_over_points(seed, drop, share):
-    """Of tuples only the listed pairs count: what is not listed is no negative."""
+    """Of tuples only the listed pairs count: what is not listed is no negative, what is listed twice a positive."""
     f, g = rows(6, seed), rows(5, seed + 1)
-    draw = torch.rand(6, 5, generator=torch.Generator().manual_seed(seed + 2))
-    positives, negatives = (draw < share / 2).nonzero(), (draw > 1 - share).nonzero()
+    draws = torch.rand(2, 6, 5, generator=torch.Generator().manual_seed(seed + 2))
+    positives, negatives = (draws[0] < share / 2).nonzero(), (draws[1] < share).nonzero()
     tuples = (*positives.unbind(1), *negatives.unbind(1))
     listed = [tuple(pair) for pair in positives.tolist()], {tuple(pair) for pair in negatives.tolist()}
     found = HardestContrastiveLoss(drop_positive_neighbors=drop)(f, indices_tuple=tuples, ref_emb=g)

@@ -152,6 +152,18 @@ def test_a_failed_fit_has_no_pairs_and_leaves_the_others_alone(residuals, dim, m
     assert all(i % 2 == j % 2 == 1 for i, j in positives | negatives)
 
 
+def test_a_pair_without_a_residual_is_neither_and_in_nobodys_way():
+    """Such as a point on the horizon of a homography."""
+
+    def undefined_at_nine(model: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        return torch.where(b[:, 0] == 9, torch.nan, (a - b).abs()[:, 0])
+
+    miner = GeometricPseudoLabelMiner(undefined_at_nine, 0.5, 1.0)
+    a, b, scene = torch.tensor([[0.0], [8.0]]), torch.tensor([[9.0], [0.2]]), torch.tensor([0, 0])
+    miner.geometry = BatchGeometry(a, b, torch.eye(2)[None], scene, scene)
+    assert pairs(miner(torch.ones(2, 2), ref_emb=torch.ones(2, 2))) == ({(0, 1)}, {(1, 1)})
+
+
 def test_scene_pairs_do_not_mix():
     geometry = scenes(12, 12, 3, 0)
     miner = GeometricPseudoLabelMiner(homography_residuals, 0.3, 0.3)
