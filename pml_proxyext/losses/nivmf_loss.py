@@ -206,9 +206,10 @@ class NivMFLoss(ProxyLoss):
         is_sampled = self.similarity == "el_nivmf" and self.estimator != "closed_form"
         return self._draw(embeddings) if is_sampled else None
 
-    def similarities(self, embeddings: Tensor, samples: Tensor | None, proxies: Proxies) -> TemperedSimilarity:
+    def similarities(
+        self, embeddings: Tensor, samples: Tensor | None, proxies: Proxies, temperature: Tensor
+    ) -> TemperedSimilarity:
         """Return the similarities of scaled embeddings, with what :meth:`draw` made of them, to the proxies."""
-        temperature = self.log_temperature.to(embeddings).exp()
         if samples is not None:
             return expected_likelihood_of_samples(samples, proxies, temperature, self.warp_samples)
         if self.similarity == "el_nivmf":
@@ -217,8 +218,8 @@ class NivMFLoss(ProxyLoss):
 
     def _logits(self, embeddings: Tensor, proxies: Proxies) -> tuple[Tensor, Tensor]:
         """Return centred logits ``(N, C)`` and the offset that was taken from them."""
-        similarities = self.similarities(embeddings, self.draw(embeddings), proxies)
-        return similarities.centred(self.log_temperature.to(embeddings).exp())
+        temperature = self.log_temperature.to(embeddings).exp()
+        return self.similarities(embeddings, self.draw(embeddings), proxies, temperature).centred(temperature)
 
     def sample_losses(self, embeddings: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         with torch.autocast(embeddings.device.type, enabled=False):

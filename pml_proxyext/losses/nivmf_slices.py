@@ -19,18 +19,19 @@ def nivmf_slices(loss: NivMFLoss) -> SlicedLoss:
     class_tensors = [loss.proxies] if loss.similarity == "cosine" else [loss.proxies, loss.concentrations]
 
     def rows(embeddings: Tensor) -> tuple[Tensor, ...]:
-        scaled = embeddings * loss.norm_multiplier
+        scaled, temperature = embeddings * loss.norm_multiplier, loss.log_temperature.to(embeddings).exp()
         samples = loss.draw(scaled)
+        some = None if samples is None else samples[:, :1]
         with torch.no_grad():  # any one centre does, as long as all slices have the same
             first = loss.make_proxies(*(tensor[:1].to(scaled) for tensor in class_tensors))
-            centre = loss.similarities(scaled[:1], None if samples is None else samples[:, :1], first).proxy_constants
-        return (scaled, centre) if samples is None else (scaled, centre, samples)
+            centre = loss.similarities(scaled[:1], some, first, temperature).proxy_constants
+        return (scaled, centre, temperature) if samples is None else (scaled, centre, temperature, samples)
 
     def logits(rows: tuple[Tensor, ...], tensors: Sequence[Tensor]) -> list[Tensor]:
-        scaled, centre, *samples = rows
+        scaled, centre, temperature, *samples = rows
         proxies = loss.make_proxies(*tensors)
-        similarities = loss.similarities(scaled, samples[0] if samples else None, proxies)
-        matrix, offset = similarities.centred(loss.log_temperature.to(scaled).exp(), centre)
+        similarities = loss.similarities(scaled, samples[0] if samples else None, proxies, temperature)
+        matrix, offset = similarities.centred(temperature, centre)
         matrices = [matrix if loss.objective is None else matrix + offset]
         return [*matrices, polar(scaled)[0] @ proxies.directions.T] if loss.guidance_weight else matrices
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,7 +10,6 @@ from pytorch_metric_learning.losses import BaseMetricLossFunction
 from pytorch_metric_learning.losses.mixins import WeightRegularizerMixin
 from pytorch_metric_learning.utils import loss_and_miner_utils as lmu
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from pml_proxyext.losses.class_slices import SlicedLoss
 from pml_proxyext.losses.proxy_access import similarity_logits
@@ -17,6 +17,7 @@ from pml_proxyext.losses.proxy_loss import check_proxy_batch, element_loss
 from pml_proxyext.losses.sliced_losses import sliced
 from pml_proxyext.utils.checks import check_integer
 from pml_proxyext.utils.precision import upcast
+from pml_proxyext.utils.row_chunks import map_row_chunks
 
 __all__ = ["ChunkedProxies"]
 
@@ -106,20 +107,15 @@ class ChunkedProxies(WeightRegularizerMixin, BaseMetricLossFunction):
 
 def _chunk_by_chunk(loss: SlicedLoss, embeddings: Tensor, labels: Tensor, weights: Tensor, chunk_size: int) -> Tensor:
     num_classes = loss.num_classes
-    rows = loss.rows(embeddings)
 
-    def of_chunk(first: int, *tensors: Tensor) -> list[tuple[Tensor, Tensor]]:
-        return loss.of_slice(rows, labels, weights, first, tensors, num_classes)
+    def of_chunk(first: int, rows: Sequence[Tensor], tensors: Sequence[Tensor]) -> list[Tensor]:
+        with torch.autocast(embeddings.device.type, enabled=False):  # the backward pass may be run inside of one
+            parts = loss.of_slice(tuple(rows), labels, weights, first, tensors, num_classes)
+        return [tensor for part in parts for tensor in part]
 
-    # One split for all chunks: its backward pass joins their gradients once, where slices would add up C x D each.
-    chunks = zip(*(tensor.split(chunk_size) for tensor in loss.class_tensors), strict=True)
-    parts = [
-        checkpoint(of_chunk, index * chunk_size, *chunk, use_reentrant=False, preserve_rng_state=False)
-        for index, chunk in enumerate(chunks)
+    found = map_row_chunks(of_chunk, loss.rows(embeddings), loss.class_tensors, chunk_size)  # (chunks, N) each
+    whole = [
+        (reduced.logsumexp(0) if objective.reduction == "logsumexp" else reduced.sum(0), own.sum(0))
+        for objective, reduced, own in zip(loss.objectives, found[::2], found[1::2], strict=True)
     ]
-    whole = []
-    for objective, of_chunks in zip(loss.objectives, zip(*parts, strict=True), strict=True):
-        reduced, own = (torch.stack(found) for found in zip(*of_chunks, strict=True))  # (chunks, N)
-        joined = reduced.logsumexp(0) if objective.reduction == "logsumexp" else reduced.sum(0)
-        whole.append((joined, own.sum(0)))
     return loss.of_all(whole, labels, weights, num_classes)

@@ -157,7 +157,7 @@ def test_half_precision_and_autocast_give_float32_values_and_leave_the_parameter
     assert all(p.dtype == p.grad.dtype == torch.float32 for p in chunked.parameters())
 
 
-@pytest.mark.parametrize("name", ["normalized_softmax", "anchor_class", "nivmf"])
+@pytest.mark.parametrize("name", ["normalized_softmax", "anchor_class", "l2"])
 def test_compiles_into_one_graph(name: str) -> None:
     plain, wrapped = build(name)
     chunked = ChunkedProxies(wrapped, chunk_size=4)
