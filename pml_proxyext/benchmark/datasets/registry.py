@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from pml_proxyext.benchmark.datasets.bunny import prepare_bunny
 from pml_proxyext.benchmark.datasets.emoji import load_emoji, load_emoji_images, prepare_emoji
 from pml_proxyext.benchmark.datasets.emoji_text import prepare_emoji_text
 from pml_proxyext.benchmark.datasets.emoji_vendors import prepare_emoji_vendors
@@ -57,14 +58,14 @@ DATASETS: dict[str, DataSource] = {
 
 
 # What has no recipes of its own, but experiments that look at two views.
-_MORE_TO_PREPARE = {"emoji_text": prepare_emoji_text, "emoji_vendors": prepare_emoji_vendors}
+_MORE_TO_PREPARE = {"bunny": prepare_bunny, "emoji_text": prepare_emoji_text, "emoji_vendors": prepare_emoji_vendors}
 
 
 def prepare(name: str) -> str:
     """Fetch or compute what a data set needs before it can be loaded; a data set that needs nothing is left alone.
 
     Args:
-        name: one of :data:`DATASETS`, ``"emoji_text"`` or ``"emoji_vendors"``.
+        name: one of :data:`DATASETS`, ``"bunny"``, ``"emoji_text"`` or ``"emoji_vendors"``.
 
     Returns:
         what there is now, for the user to read.
