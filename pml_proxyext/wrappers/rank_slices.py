@@ -19,17 +19,9 @@ from pml_proxyext.losses.sliced_losses import sliced
 from pml_proxyext.utils.ranks import from_first_rank, logsumexp_over_ranks, sum_over_ranks, to_parts, world
 from pml_proxyext.wrappers.class_sampling import Piece
 
-__all__ = ["RankSlice", "class_axis", "class_range", "own_random_numbers", "share_random_numbers"]
-
-# Parameters with one entry per class, by the last part of their names, and the dimension of the classes in them.
-_CLASS_AXES = {"proxies": 0, "concentrations": 0, "W": 1}
+__all__ = ["RankSlice", "class_range", "own_random_numbers", "share_random_numbers"]
 
 Choose = Callable[[list[Tensor], Tensor], list[Piece]]
-
-
-def class_axis(name: str) -> int | None:
-    """Return the dimension of a parameter in which it has one entry per class, or None."""
-    return _CLASS_AXES.get(name.rpartition(".")[2])
 
 
 def class_range(num_classes: int, rank: int, world_size: int) -> tuple[int, int]:
@@ -54,6 +46,13 @@ class RankSlice(nn.Module):
     def __init__(self, loss: BaseMetricLossFunction, first: int, num_classes: int) -> None:
         super().__init__()
         self.loss, self.first, self.num_classes = loss, first, num_classes
+        #: The dimension of the classes in each parameter that has one, by the parameter's name in the loss.
+        self.class_axes = {
+            name: 0 if (rows.shape, rows.stride()) == (parameter.shape, parameter.stride()) else 1
+            for name, parameter in loss.named_parameters()
+            for rows in self.sliced.class_tensors
+            if rows.data_ptr() == parameter.data_ptr()
+        }
 
     @property
     def base(self) -> BaseMetricLossFunction:
@@ -66,8 +65,8 @@ class RankSlice(nn.Module):
         return sliced(self.base)
 
     def shared_parameters(self) -> dict[str, Tensor]:
-        """Return the parameters that are the same on all ranks, as a temperature, by name."""
-        return {name: tensor for name, tensor in self.named_parameters() if class_axis(name) is None}
+        """Return the parameters that are the same on all ranks, as a temperature, by their names in the loss."""
+        return {name: tensor for name, tensor in self.loss.named_parameters() if name not in self.class_axes}
 
     def losses(self, embeddings: Tensor, labels: Tensor, weights: Tensor, choose: Choose) -> dict[str, dict[str, Any]]:
         """Return what PML's reducers take, replicated, from replicated embeddings, labels and weights."""
@@ -84,7 +83,7 @@ class RankSlice(nn.Module):
 
     def sample_losses(self, embeddings: Tensor, labels: Tensor, weights: Tensor, choose: Choose) -> Tensor:
         """Return the base's losses ``(N,)``, replicated."""
-        shared = {name: to_parts(tensor) for name, tensor in self.shared_parameters().items()}
+        shared = {f"loss.{name}": to_parts(tensor) for name, tensor in self.shared_parameters().items()}
         parts = functional_call(self, shared, (to_parts(embeddings), labels, weights, choose))
         loss = self.sliced
         joined = [

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pml_proxyext.utils.ranks import agree, world
-from pml_proxyext.wrappers.rank_slices import class_axis, class_range
+from pml_proxyext.wrappers.rank_slices import class_range
 from pml_proxyext.wrappers.sharded_proxies import ShardedProxies
 
 __all__ = ["load_shards", "load_whole", "save_shards"]
@@ -155,7 +155,7 @@ def _copies(
     begin, end = max(part.first, sharded.first), min(part.stop, sharded.stop)
     copies = []
     for name, target in targets.items():
-        axis, source = class_axis(name.rpartition("/")[2]), part.tensors[name]
+        axis, source = sharded.slice.class_axes.get(name.rpartition("/")[2]), part.tensors[name]
         if axis is not None and min(target.ndim, source.ndim) > axis:
             target = target.narrow(axis, begin - sharded.first, end - begin)
             source = source.narrow(axis, begin - part.first, end - begin)

@@ -19,7 +19,6 @@ from pml_proxyext.wrappers.class_sampling import Piece, all_classes, sampled_cla
 from pml_proxyext.wrappers.distributed_loss_wrapper import in_rank_order
 from pml_proxyext.wrappers.rank_slices import (
     RankSlice,
-    class_axis,
     class_range,
     own_random_numbers,
     share_random_numbers,
@@ -109,9 +108,7 @@ class ShardedProxies(nn.Module):
         self.slice = _made(make_loss, self.first, self.stop, num_classes)
         # DistributedDataParallel would overwrite the slices of all ranks by that of rank 0, and average gradients of
         # different classes. This is where it looks for what it has to leave alone.
-        self._ddp_params_and_buffers_to_ignore = [
-            name for name, _ in self.named_parameters() if class_axis(name) is not None
-        ]
+        self._ddp_params_and_buffers_to_ignore = [f"slice.loss.{name}" for name in self.slice.class_axes]
 
     @property
     def loss(self) -> BaseMetricLossFunction:

@@ -15,7 +15,7 @@ from pml_proxyext.losses import NIRLoss, NivMFLoss
 from pml_proxyext.testing.processes import run_processes
 from pml_proxyext.testing.subject import seeded
 from pml_proxyext.wrappers import ShardedProxies, load_shards, load_whole, save_shards
-from pml_proxyext.wrappers.rank_slices import class_axis, class_range
+from pml_proxyext.wrappers.rank_slices import class_range
 
 C, D = 7, 4
 MAKERS: dict[str, Callable[[int], Any]] = {
@@ -23,6 +23,11 @@ MAKERS: dict[str, Callable[[int], Any]] = {
     "arcface": lambda count: ArcFaceLoss(count, D),
     "nir": lambda count: NIRLoss(count, D, n_blocks=1, n_layers=2, hidden_size=4),
 }
+
+
+def class_axis(name: str) -> int | None:
+    """Return the dimension of the classes in a parameter, or None."""
+    return {"proxies": 0, "concentrations": 0, "W": 1}.get(name.rpartition(".")[2])
 
 
 def whole(name: str) -> Any:

@@ -21,7 +21,7 @@ from pml_proxyext.losses.binomial_deviance import BinomialDeviance
 from pml_proxyext.testing.processes import run_processes
 from pml_proxyext.testing.subject import seeded
 from pml_proxyext.wrappers import DistributedLossWrapper, ShardedProxies, load_whole
-from pml_proxyext.wrappers.rank_slices import class_axis, class_range
+from pml_proxyext.wrappers.rank_slices import class_range
 
 C, D, N = 10, 6, 12
 MakeLoss = Callable[[int], Any]
@@ -69,6 +69,11 @@ LOSSES: dict[str, MakeLoss] = {
     "nir": nir,
     "nir_of_pml": lambda count: nir(count, pml.NormalizedSoftmaxLoss(count, D)),
 }
+
+
+def class_axis(name: str) -> int | None:
+    """Return the dimension of the classes in a parameter, or None."""
+    return {"proxies": 0, "concentrations": 0, "W": 1}.get(name.rpartition(".")[2])
 
 
 class Outcome(NamedTuple):
