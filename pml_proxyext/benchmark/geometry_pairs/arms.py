@@ -63,11 +63,11 @@ class GeometryTask:
         """
         right, shares = [], []
         for pair in self.test:
-            matches = match(pair)
+            truth, matches = _truth(pair), match(pair)
             label = self.teacher.fit(pair.points_a, pair.points_b, matches)
             right.append(label.success and self.is_right(label, pair))
             a, b = pair.points_a[matches[:, 0]].double(), pair.points_b[matches[:, 1]].double()
-            is_match = self.teacher.residuals(_truth(pair), a, b) < self.threshold
+            is_match = self.teacher.residuals(truth, a, b) < self.threshold
             shares.append(float(is_match.double().mean()) if len(matches) else 0.0)
         count = len(self.test)
         seen = sum(share > _SEEN for share in shares)
