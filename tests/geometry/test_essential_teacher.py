@@ -51,6 +51,13 @@ def test_the_truth_comes_back_through_wrong_matches(num_wrong, seed):
     assert label.fitness == label.inlier_ratio
 
 
+def test_the_truth_comes_back_where_four_matches_of_five_are_wrong():
+    a, b, matches = views(cloud(400), noise=2e-4)
+    label = EssentialTeacher().fit(a, wrong(b, 320), matches)
+    turn, _ = relative_pose(label.model, a[label.inlier_mask], b[label.inlier_mask])
+    assert rotation_error(turn, TURN) < 1
+
+
 def test_a_plane_is_no_degenerate_scene():
     plane = cloud(80)
     plane[:, 2] = 5 + 0.3 * plane[:, 0]
