@@ -51,9 +51,9 @@ class EssentialTeacher:
         ImportError: if OpenCV is missing; the extra ``geometry`` brings it.
 
     Departs from the paper or the release:
-        the release takes OpenCV's plain RANSAC, which stops at the best sample. This is its graph-cut RANSAC, which goes
-        on from there and was several times nearer to the truth in trials. The release scales F to have a one in its
-        last corner, which may be near zero, and writes failed fits as the identity.
+        the release takes OpenCV's plain RANSAC, which stops at the best sample. This is its graph-cut RANSAC, which
+        goes on from there and was several times nearer to the truth in trials. The release scales F to have a one in
+        its last corner, which may be near zero, and writes failed fits as the identity.
 
     Reference:
         Yang, Dong, Carlone, Koltun, "Self-supervised Geometric Perception", CVPR 2021, arXiv:2103.03114. The five
