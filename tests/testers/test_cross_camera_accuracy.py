@@ -120,8 +120,12 @@ def test_nothing_that_counts_is_nan_and_nan_is_visible():
     broken = embeddings.clone()
     broken[3, 0] = math.nan
     assert all(math.isnan(value) for value in calculator.get_accuracy(broken, pairs).values())
-    same_camera = camera_labels(torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 1, 1]), 2)  # NaN in what is out, too
-    assert all(math.isnan(value) for value in calculator.get_accuracy(broken, same_camera).values())
+    gallery = camera_labels(torch.zeros(3, dtype=torch.long), torch.tensor([0, 1, 0]), 2)
+    for item in range(3):  # item 1 is out for this query, and NaN in it is a mistake all the same
+        broken = embeddings[:3].clone()
+        broken[item] = math.nan
+        found = calculator.get_accuracy(embeddings[:1], torch.tensor([1]), broken, gallery)
+        assert all(math.isnan(value) for value in found.values())
 
 
 @pytest.mark.parametrize("splits", [[("query", ["gallery"])], [("query", ["query", "gallery"])]])
