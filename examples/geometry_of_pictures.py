@@ -46,10 +46,10 @@ from pml_proxyext.geometry import (
 from pml_proxyext.miners import GeometricPseudoLabelMiner
 from pml_proxyext.trainers import GeometricPairs, GeometricStudentTrainer, PointPair
 
-SEEDS, STEPS, META_ITERS = 5, 600, 2
+SEEDS, STEPS, META_ITERS = 5, 400, 2
 TRAIN_PAIRS, TEST_PAIRS = 16, 10  # of each picture
 TAU_POS, TAU_NEG = 3.0, 12.0  # pixels; the patch shows 32
-TEMPERATURE, LEARNING_RATE, BATCH, CORRESPONDENCES = 0.07, 1e-3, 4, 64
+TEMPERATURE, LEARNING_RATE, BATCH, CORRESPONDENCES = 0.07, 1e-3, 4, 32
 VERIFIER = GeometricVerifier(min_matches=12, min_inlier_ratio=0.25, min_inliers=20)
 RIGHT = 5.0  # pixels, the mean error of the corners
 SHOWN = "chelsea.png"  # whose first test pair of seed 0 is drawn, chosen before anything was trained
