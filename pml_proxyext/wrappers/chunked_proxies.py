@@ -19,7 +19,7 @@ from pml_proxyext.utils.checks import check_integer
 from pml_proxyext.utils.precision import upcast
 from pml_proxyext.utils.row_chunks import map_row_chunks
 
-__all__ = ["ChunkedProxies"]
+__all__ = ["ChunkedProxies", "chunk_by_chunk"]
 
 
 class ChunkedProxies(WeightRegularizerMixin, BaseMetricLossFunction):
@@ -91,7 +91,9 @@ class ChunkedProxies(WeightRegularizerMixin, BaseMetricLossFunction):
         full = upcast(embeddings)
         weights = lmu.convert_to_weights(indices_tuple, labels, dtype=full.dtype)
         with torch.autocast(full.device.type, enabled=False):
-            losses = {"loss": element_loss(_chunk_by_chunk(loss, full, labels, weights, self.chunk_size))}
+            rows, tensors = loss.rows(full), loss.class_tensors
+            parts = chunk_by_chunk(loss, rows, labels, weights, tensors, num_classes, self.chunk_size)
+            losses = {"loss": element_loss(loss.of_all(parts, labels, weights, num_classes))}
         self.add_weight_regularization_to_loss_dict(losses, loss.class_tensors[0])
         return losses
 
@@ -105,17 +107,27 @@ class ChunkedProxies(WeightRegularizerMixin, BaseMetricLossFunction):
         return similarity_logits(self.loss, embeddings)
 
 
-def _chunk_by_chunk(loss: SlicedLoss, embeddings: Tensor, labels: Tensor, weights: Tensor, chunk_size: int) -> Tensor:
-    num_classes = loss.num_classes
+def chunk_by_chunk(
+    loss: SlicedLoss,
+    rows: tuple[Tensor, ...],
+    labels: Tensor,
+    weights: Tensor,
+    class_tensors: Sequence[Tensor],
+    num_classes: int,
+    chunk_size: int,
+) -> list[tuple[Tensor, Tensor]]:
+    """Return what :meth:`SlicedLoss.of_slice` does of all the class tensors, from one chunk of them after another.
 
-    def of_chunk(first: int, rows: Sequence[Tensor], tensors: Sequence[Tensor]) -> list[Tensor]:
-        with torch.autocast(embeddings.device.type, enabled=False):  # the backward pass may be run inside of one
-            parts = loss.of_slice(tuple(rows), labels, weights, first, tensors, num_classes)
+    Their first row is class 0, and ``num_classes`` the number of classes, of which there may be others elsewhere.
+    """
+
+    def of_chunk(first: int, shared: Sequence[Tensor], tensors: Sequence[Tensor]) -> list[Tensor]:
+        with torch.autocast(rows[0].device.type, enabled=False):  # the backward pass may be run inside of one
+            parts = loss.of_slice(tuple(shared), labels, weights, first, tensors, num_classes)
         return [tensor for part in parts for tensor in part]
 
-    found = map_row_chunks(of_chunk, loss.rows(embeddings), loss.class_tensors, chunk_size)  # (chunks, N) each
-    whole = [
+    found = map_row_chunks(of_chunk, rows, class_tensors, chunk_size)  # (chunks, N) each
+    return [
         (reduced.logsumexp(0) if objective.reduction == "logsumexp" else reduced.sum(0), own.sum(0))
         for objective, reduced, own in zip(loss.objectives, found[::2], found[1::2], strict=True)
     ]
-    return loss.of_all(whole, labels, weights, num_classes)

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from pytorch_metric_learning.losses import BaseMetricLossFunction
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.functional import normalize
 
 from pml_proxyext.losses.class_slices import SlicedLoss
@@ -17,6 +16,7 @@ from pml_proxyext.losses.nir_loss import NIRLoss
 from pml_proxyext.losses.proxy_loss import element_loss
 from pml_proxyext.losses.sliced_losses import sliced
 from pml_proxyext.utils.ranks import from_first_rank, logsumexp_over_ranks, sum_over_ranks, to_parts, world
+from pml_proxyext.wrappers.chunked_proxies import chunk_by_chunk
 from pml_proxyext.wrappers.class_sampling import Piece
 
 __all__ = ["RankSlice", "class_range", "own_random_numbers", "share_random_numbers"]
@@ -34,8 +34,8 @@ def class_range(num_classes: int, rank: int, world_size: int) -> tuple[int, int]
     return rank * num_classes // world_size, (rank + 1) * num_classes // world_size
 
 
-class RankSlice(nn.Module):
-    """A rank's part of a loss: a module, so that ``functional_call`` can replace what the ranks share.
+class RankSlice:
+    """A rank's part of a loss, and what comes out of the parts of all ranks.
 
     Args:
         loss: the loss of the rank's own classes.
@@ -44,7 +44,6 @@ class RankSlice(nn.Module):
     """
 
     def __init__(self, loss: BaseMetricLossFunction, first: int, num_classes: int) -> None:
-        super().__init__()
         self.loss, self.first, self.num_classes = loss, first, num_classes
         #: The dimension of the classes in each parameter that has one, by the parameter's name in the loss.
         self.class_axes = {
@@ -68,9 +67,11 @@ class RankSlice(nn.Module):
         """Return the parameters that are the same on all ranks, as a temperature, by their names in the loss."""
         return {name: tensor for name, tensor in self.loss.named_parameters() if name not in self.class_axes}
 
-    def losses(self, embeddings: Tensor, labels: Tensor, weights: Tensor, choose: Choose) -> dict[str, dict[str, Any]]:
+    def losses(
+        self, embeddings: Tensor, labels: Tensor, weights: Tensor, choose: Choose, chunk_size: int | None
+    ) -> dict[str, dict[str, Any]]:
         """Return what PML's reducers take, replicated, from replicated embeddings, labels and weights."""
-        losses = element_loss(self.sample_losses(embeddings, labels, weights, choose))
+        losses = element_loss(self.sample_losses(embeddings, labels, weights, choose, chunk_size))
         if not isinstance(self.loss, NIRLoss):
             return {"loss": losses}
         if not self.loss.is_default_base:
@@ -81,39 +82,41 @@ class RankSlice(nn.Module):
         likelihood = self.loss.likelihood_given(normalize(embeddings), self.own_directions(labels, embeddings.dtype))
         return self.loss.weighted(losses, likelihood, weights)
 
-    def sample_losses(self, embeddings: Tensor, labels: Tensor, weights: Tensor, choose: Choose) -> Tensor:
+    def sample_losses(
+        self, embeddings: Tensor, labels: Tensor, weights: Tensor, choose: Choose, chunk_size: int | None
+    ) -> Tensor:
         """Return the base's losses ``(N,)``, replicated."""
-        shared = {f"loss.{name}": to_parts(tensor) for name, tensor in self.shared_parameters().items()}
-        parts = functional_call(self, shared, (to_parts(embeddings), labels, weights, choose))
-        loss = self.sliced
-        joined = [
-            (logsumexp_over_ranks(reduced) if objective.reduction == "logsumexp" else sum_over_ranks(reduced), own)
-            for objective, (reduced, own) in zip(loss.objectives, parts, strict=True)
-        ]
-        return loss.of_all(
-            [(reduced, sum_over_ranks(own)) for reduced, own in joined], labels, weights, self.num_classes
-        )
-
-    def own_directions(self, labels: Tensor, dtype: torch.dtype) -> Tensor:
-        """Return, normalized, the proxy ``(N, D)`` of each sample's class, replicated."""
-        proxies = self.sliced.class_tensors[0]
-        column = labels - self.first
-        is_here = (column >= 0) & (column < len(proxies))
-        rows = proxies[column.clamp(0, len(proxies) - 1).to(proxies.device)].to(labels.device, dtype)
-        return sum_over_ranks(torch.where(is_here[:, None], normalize(rows), 0.0))
-
-    def forward(
-        self, embeddings: Tensor, labels: Tensor, weights: Tensor, choose: Choose
-    ) -> list[tuple[Tensor, Tensor]]:
-        """Return what the own classes add to each objective: ``(N,)`` to be reduced, and the own logits ``(N,)``."""
         loss = self.sliced
         # What has no gradient is not made of the embeddings alone: it may differ between ranks, and must not.
-        rows = tuple(t if t.requires_grad or t is embeddings else from_first_rank(t) for t in loss.rows(embeddings))
+        rows = tuple(to_parts(t) if t.requires_grad else from_first_rank(t) for t in loss.rows(embeddings))
+        parts = []
+        for reduction, (reduced, own) in zip(
+            [objective.reduction for objective in loss.objectives],
+            self._of_own_classes(loss, rows, labels, weights, choose, chunk_size),
+            strict=True,
+        ):
+            over_ranks = logsumexp_over_ranks if reduction == "logsumexp" else sum_over_ranks
+            parts.append((over_ranks(reduced), sum_over_ranks(own)))
+        return loss.of_all(parts, labels, weights, self.num_classes)
+
+    def _of_own_classes(
+        self,
+        loss: SlicedLoss,
+        rows: tuple[Tensor, ...],
+        labels: Tensor,
+        weights: Tensor,
+        choose: Choose,
+        chunk_size: int | None,
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Return what the own classes add to each objective: ``(N,)`` to be reduced, and the own logits ``(N,)``."""
         pieces = choose(list(loss.class_tensors), labels - self.first)
-        found = [
-            loss.of_slice(rows, piece.columns, weights, 0, piece.class_tensors, self.num_classes) for piece in pieces
-        ]
-        of_classes = embeddings.new_tensor([piece.weight for piece in pieces])[:, None]
+        found = []
+        for columns, tensors, _ in pieces:
+            if chunk_size is None:
+                found.append(loss.of_slice(rows, columns, weights, 0, tensors, self.num_classes))
+            else:
+                found.append(chunk_by_chunk(loss, rows, columns, weights, tensors, self.num_classes, chunk_size))
+        of_classes = rows[0].new_tensor([piece.weight for piece in pieces])[:, None]
         whole = []
         for objective, of_pieces in zip(loss.objectives, zip(*found, strict=True), strict=True):
             reduced, own = (torch.stack(part) for part in zip(*of_pieces, strict=True))  # (pieces, N)
@@ -123,6 +126,14 @@ class RankSlice(nn.Module):
                 reduced = (reduced * of_classes).sum(0)
             whole.append((reduced, own.sum(0)))
         return whole
+
+    def own_directions(self, labels: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return, normalized, the proxy ``(N, D)`` of each sample's class, replicated."""
+        proxies = self.sliced.class_tensors[0]
+        column = labels - self.first
+        is_here = (column >= 0) & (column < len(proxies))
+        rows = proxies[column.clamp(0, len(proxies) - 1).to(proxies.device)].to(labels.device, dtype)
+        return sum_over_ranks(torch.where(is_here[:, None], normalize(rows), 0.0))
 
 
 @contextmanager

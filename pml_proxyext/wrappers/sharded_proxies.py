@@ -60,6 +60,8 @@ class ShardedProxies(nn.Module):
             :math:`\sum_c e^{s_{ic}}` and the sum over the proxies of Proxy Anchor are right in expectation, and so
             are their gradients. Of the former's logarithm that cannot be: a softmax loss comes out too small on
             average, by about half the variance of the sum over its squared mean.
+        chunk_size: classes that are looked at together, all the others being computed again in the backward pass, as
+            :class:`~pml_proxyext.wrappers.ChunkedProxies` does. None: the whole slice, :math:`N \times C / W` numbers.
         generator: of the choice of classes; torch's default generator when None.
 
     Shapes:
@@ -96,24 +98,22 @@ class ShardedProxies(nn.Module):
         make_loss: Callable[[int], BaseMetricLossFunction],
         num_classes: int,
         sample_rate: float = 1.0,
+        chunk_size: int | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         rank, world_size = world()
-        agree(None, {"num_classes": num_classes, "sample_rate": sample_rate})
+        agree(None, {"num_classes": num_classes, "sample_rate": sample_rate, "chunk_size": chunk_size})
         self.num_classes = check_integer("num_classes", num_classes, low=world_size)
         self.sample_rate = check_number("sample_rate", sample_rate, low=0.0, high=1.0, open_low=True)
+        self.chunk_size = None if chunk_size is None else check_integer("chunk_size", chunk_size)
         self.generator = generator
         self.first, self.stop = class_range(num_classes, rank, world_size)
         self.slice = _made(make_loss, self.first, self.stop, num_classes)
+        self.loss = self.slice.loss
         # DistributedDataParallel would overwrite the slices of all ranks by that of rank 0, and average gradients of
         # different classes. This is where it looks for what it has to leave alone.
-        self._ddp_params_and_buffers_to_ignore = [f"slice.loss.{name}" for name in self.slice.class_axes]
-
-    @property
-    def loss(self) -> BaseMetricLossFunction:
-        """The loss of this rank's own classes."""
-        return self.slice.loss
+        self._ddp_params_and_buffers_to_ignore = [f"loss.{name}" for name in self.slice.class_axes]
 
     def forward(self, embeddings: Tensor, labels: Tensor | None = None, indices_tuple: Any = None) -> Tensor:
         agree(self._problem(embeddings, labels), self._facts(embeddings, indices_tuple))
@@ -125,7 +125,7 @@ class ShardedProxies(nn.Module):
         with torch.autocast(embeddings.device.type, enabled=False):
             if len(embeddings):
                 weights = lmu.convert_to_weights(indices_tuple, labels, dtype=embeddings.dtype)
-                losses = self.slice.losses(embeddings, labels, weights, self._choose)
+                losses = self.slice.losses(embeddings, labels, weights, self._choose, self.chunk_size)
             else:
                 losses = loss.zero_losses()
             loss.add_embedding_regularization_to_loss_dict(losses, embeddings)

@@ -81,7 +81,7 @@ def test_partition_sum_is_right_in_expectation_and_has_the_variance_of_the_draw(
     sharded.generator = torch.Generator().manual_seed(1)
     weights = torch.ones(len(LABELS))
     with torch.no_grad():
-        part, batch = sharded.slice, (embeddings(), LABELS, weights, sharded._choose)
+        part, batch = sharded.slice, (embeddings(), LABELS, weights, sharded._choose, None)
         losses = torch.stack([part.sample_losses(*batch) for _ in range(draws)])
         logits = sharded.loss.get_logits(embeddings())
     own = logits.gather(1, LABELS[:, None]).squeeze(1)
@@ -126,7 +126,7 @@ def test_sampling_on_two_ranks_is_right_in_expectation() -> None:
 
     def sums(rank: int) -> tuple[Tensor, Tensor]:
         sharded = ShardedProxies(
-            lambda count: ProxyAnchorLoss(count, D, alpha=4.0), C, 0.4, torch.Generator().manual_seed(rank)
+            lambda count: ProxyAnchorLoss(count, D, alpha=4.0), C, 0.4, generator=torch.Generator().manual_seed(rank)
         ).double()
         rows = slice(2 * rank, 2 * rank + 2)
         with torch.no_grad():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -107,9 +109,9 @@ def outcome(loss: nn.Module, inner: nn.Module, embeddings: Tensor, labels: Tenso
     return Outcome(value.detach(), embeddings.grad, {k: p.grad for k, p in inner.named_parameters()})
 
 
-def sharded(name: str, dtype: torch.dtype) -> ShardedProxies:
+def sharded(name: str, dtype: torch.dtype, **kwargs: Any) -> ShardedProxies:
     with seeded(7):
-        loss = ShardedProxies(LOSSES[name], C).to(dtype)
+        loss = ShardedProxies(LOSSES[name], C, **kwargs).to(dtype)
     load_whole(loss, whole(name, dtype).state_dict())
     return loss
 
@@ -122,37 +124,52 @@ def largest_difference(actual: Tensor, expected: Tensor) -> float:
     return float((actual - expected).abs().max() / expected.abs().max().clamp_min(1.0))
 
 
+def assert_is_whole(name: str, dtype: torch.dtype, tolerance: float, found: list[Outcome]) -> None:
+    """Compare the outcomes of all ranks with that of the loss of all classes on the whole batch."""
+    loss, world_size = whole(name, dtype), len(found)
+    expected = outcome(loss, loss, *batch(dtype))
+    for rank, actual in enumerate(found):
+        where = f"{name}, {dtype}, rank {rank}"
+        assert largest_difference(actual.value, expected.value) < tolerance, where
+        mean = actual.embeddings / world_size  # which DistributedDataParallel would take of a model's
+        assert largest_difference(mean, expected.embeddings[own_rows(rank, world_size)]) < tolerance, where
+        assert actual.parameters.keys() == expected.parameters.keys()
+        for key, gradient in expected.parameters.items():
+            axis = class_axis(key)
+            if axis is not None:
+                first, stop = class_range(C, rank, world_size)
+                gradient = gradient.narrow(axis, first, stop - first)
+            assert largest_difference(actual.parameters[key], gradient) < tolerance, f"{where}, {key}"
+
+
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4])
 def test_value_and_gradients_of_all_losses_are_those_of_one_process(world_size: int) -> None:
-    dtypes = {torch.float64: 1e-12, torch.float32: 1e-6}
+    cases = [(name, *precision) for name in LOSSES for precision in ((torch.float64, 1e-12), (torch.float32, 1e-6))]
 
-    def steps(rank: int) -> dict[Any, Outcome]:
-        found = {}
-        for name in LOSSES:
-            for dtype in dtypes:
-                embeddings, labels = (tensor[own_rows(rank, world_size)] for tensor in batch(dtype))
-                loss = sharded(name, dtype)
-                found[name, dtype] = outcome(loss, loss.loss, embeddings, labels)
+    def steps(rank: int) -> list[Outcome]:
+        found = []
+        for name, dtype, _ in cases:
+            loss = sharded(name, dtype)
+            found.append(outcome(loss, loss.loss, *(tensor[own_rows(rank, world_size)] for tensor in batch(dtype))))
         return found
 
-    ranks = run_processes(steps, world_size, timeout=120)
-    for name in LOSSES:
-        for dtype, tolerance in dtypes.items():
-            loss = whole(name, dtype)
-            expected = outcome(loss, loss, *batch(dtype))
-            for rank, found in enumerate(ranks):
-                where, actual = f"{name}, {dtype}, rank {rank}", found[name, dtype]
-                assert largest_difference(actual.value, expected.value) < tolerance, where
-                rows = own_rows(rank, world_size)
-                mean = actual.embeddings / world_size  # which DistributedDataParallel would take of a model's
-                assert largest_difference(mean, expected.embeddings[rows]) < tolerance, where
-                assert actual.parameters.keys() == expected.parameters.keys()
-                for key, gradient in expected.parameters.items():
-                    axis = class_axis(key)
-                    if axis is not None:
-                        first, stop = class_range(C, rank, world_size)
-                        gradient = gradient.narrow(axis, first, stop - first)
-                    assert largest_difference(actual.parameters[key], gradient) < tolerance, f"{where}, {key}"
+    for case, *found in zip(cases, *run_processes(steps, world_size, timeout=120), strict=True):
+        assert_is_whole(*case, found)
+
+
+def test_slices_in_chunks_are_the_slices() -> None:
+    names = ["normalized_softmax", "arcface", "anchor", "anchor_nca", "el_nivmf", "nivmf_guided", "nir"]
+
+    def steps(rank: int) -> list[Outcome]:
+        found = []
+        for name in names:
+            loss = sharded(name, torch.float64, chunk_size=2)
+            embeddings, labels = (tensor[own_rows(rank, 2)] for tensor in batch(torch.float64))
+            found.append(outcome(loss, loss.loss, embeddings, labels))
+        return found
+
+    for name, *found in zip(names, *run_processes(steps), strict=True):
+        assert_is_whole(name, torch.float64, 1e-12, found)
 
 
 def test_inside_ddp_slices_stay_and_all_gradients_are_those_of_one_process() -> None:
@@ -274,10 +291,25 @@ def test_invalid_losses_are_refused(make: MakeLoss, num_classes: int, message: s
         ShardedProxies(make, num_classes)
 
 
+def test_copies_and_pickles_are_the_same_loss() -> None:
+    loss = sharded("nir", torch.float64).eval()
+    for twin in (copy.deepcopy(loss), pickle.loads(pickle.dumps(loss))):
+        expected = outcome(loss, loss.loss, *batch(torch.float64))
+        actual = outcome(twin, twin.loss, *batch(torch.float64))
+        torch.testing.assert_close(actual.value, expected.value)
+        torch.testing.assert_close(actual.parameters, expected.parameters)
+        loss.zero_grad()
+
+
 @pytest.mark.parametrize("rate", [0.0, 1.5])
 def test_invalid_rates_are_refused(rate: float) -> None:
     with pytest.raises(ValueError, match="sample_rate must be a finite number > 0 and <= 1"):
         ShardedProxies(LOSSES["anchor"], C, sample_rate=rate)
+
+
+def test_invalid_chunks_are_refused() -> None:
+    with pytest.raises(ValueError, match="chunk_size must be an integer >= 1, got 0"):
+        ShardedProxies(LOSSES["anchor"], C, chunk_size=0)
 
 
 def test_other_wrapper_around_it_is_refused() -> None:
