@@ -80,7 +80,8 @@ class ShardedProxies(nn.Module):
     Departs from the paper or the release:
         Partial FC samples the negatives and leaves the partition sum too small by the share that it leaves out; here
         each sampled class weighs as many as it stands for. ``ProxyNCALoss`` of PML leaves out samples whose
-        probability underflows to zero, which count here. ``weight_regularizer`` is not supported.
+        probability underflows to zero, which count here. ``weight_regularizer`` is not supported, and statistics of
+        the loss are not collected.
 
     Reference:
         An et al., "Partial FC: Training 10 Million Identities on a Single Machine", ICCV Workshops 2021,
