@@ -45,6 +45,9 @@ def parser() -> argparse.ArgumentParser:
         help="other settings for all recipes named: a field (lr=1e-3), an option of the loss (nir_weight=0.1), "
         "base.OPTION, miner.OPTION, lr_multipliers.PARAMETER",
     )
+    run.add_argument(
+        "--nproc", type=int, default=1, metavar="N", help="processes that train each run together (default: 1)"
+    )
     run.add_argument("--nmi", action="store_true", help="compute NMI as well, which is slow")
     run.add_argument("--log", action="store_true", help="write losses and scores to CSV and TensorBoard files")
 

@@ -45,7 +45,15 @@ def _run(options: Namespace) -> None:
     untrained = recipe_names(options.data)[0]
     runs = [Run(untrained, **common)]  # the line that every table needs; without training no seed matters
     runs += [
-        Run(name, seed, steps=options.steps, tuned=settings.get(name, {}), overrides=dict(options.overrides), **common)
+        Run(
+            name,
+            seed,
+            steps=options.steps,
+            tuned=settings.get(name, {}),
+            overrides=dict(options.overrides),
+            processes=options.nproc,
+            **common,
+        )
         for seed in options.seeds
         for name in _recipes(options)
         if name != untrained
@@ -101,9 +109,10 @@ def _check(options: Namespace, runs: list[Run]) -> None:
 
     check_integer("jobs", options.jobs)
     check_integer("threads", options.threads)
+    check_integer("nproc", getattr(options, "nproc", 1))
     data = runs[0].load()
     for run in runs:
-        check_batches(run.resolved_recipe(), data.train)
+        check_batches(run.resolved_recipe(), data.train, run.processes)
 
 
 def _uncertainty(options: Namespace) -> None:

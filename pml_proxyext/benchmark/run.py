@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
+from pml_proxyext.benchmark.data_parallel import run_on_processes
 from pml_proxyext.benchmark.datasets import DATASETS, RetrievalData, Split, load_data
 from pml_proxyext.benchmark.evaluation import Evaluator
 from pml_proxyext.benchmark.files import write_whole
@@ -44,6 +45,7 @@ class Run:
         tuned: settings that a search chose; see :meth:`Recipe.with_overrides`.
         overrides: settings that replace the recipe's and the tuned ones; tables name them.
         smoke: whether to train and evaluate on next to nothing, to see that all parts fit.
+        processes: how many train together, each on its part of the batch. What comes out is that of one up to rounding.
     """
 
     recipe: str
@@ -54,6 +56,7 @@ class Run:
     tuned: Mapping[str, Any] = field(default_factory=dict)
     overrides: Mapping[str, Any] = field(default_factory=dict)
     smoke: bool = False
+    processes: int = 1
 
     def resolved_recipe(self) -> Recipe:
         """Return the recipe with what it leaves open taken from the data set, and tuned settings, overrides, steps."""
@@ -76,8 +79,11 @@ class Run:
         other versions, and the old results stay apart.
         """
         recipe = self.resolved_recipe()
+        fields = dataclasses.asdict(self)
+        if self.processes == 1:
+            del fields["processes"]  # so that runs from before there were several keep their keys
         return {
-            **dataclasses.asdict(self),
+            **fields,
             "steps": recipe.steps,
             "tuned": dict(sorted(self.tuned.items())),
             "overrides": dict(sorted(self.overrides.items())),
@@ -135,12 +141,16 @@ def execute(
     try:
         if run.key in finished_runs(directory):
             return None
-        return _execute(run, directory, progress, log, with_nmi)
+        if run.processes == 1:
+            return _execute(run, directory, progress, log, with_nmi)
+        run_on_processes(partial(_execute, run, directory, progress, log, with_nmi), run.processes)
+        return next(record for record in read_results(directory) if record["key"] == run.key)
     finally:
         lock.release()
 
 
-def _execute(run: Run, directory: Path, progress: bool, log: bool, with_nmi: bool) -> dict[str, Any]:
+def _execute(run: Run, directory: Path, progress: bool, log: bool, with_nmi: bool) -> dict[str, Any] | None:
+    """Train, evaluate and write; in a group of processes rank 0 does the last two, and the times are its own."""
     cpu_start = time.process_time()
     data = run.load()
     log_directory = directory / "logs" / run.key if log else None
@@ -156,7 +166,9 @@ def _execute(run: Run, directory: Path, progress: bool, log: bool, with_nmi: boo
         workers=recipe.regime.workers,
     )
     checkpoint = directory / "checkpoints" / f"{run.key}.pt"
-    metrics = training.fit(evaluator, checkpoint, progress)
+    metrics = training.fit(evaluator, checkpoint, progress and training.rank == 0)
+    if training.rank:
+        return None
     embeddings = directory / "embeddings" / f"{run.key}.npz"
     write_whole(embeddings, partial(np.savez_compressed, **evaluator.embeddings()))
     training.save_models(directory / "models" / f"{run.key}.pt")

@@ -13,16 +13,20 @@ import torch
 from pytorch_metric_learning.samplers import MPerClassSampler
 from pytorch_metric_learning.trainers import MetricLossOnly
 from pytorch_metric_learning.utils import logging_presets
+from pytorch_metric_learning.utils.distributed import DistributedMinerWrapper
 from torch import nn
 from torch.utils.data import DataLoader, RandomSampler, Sampler
 from tqdm import tqdm
 
+from pml_proxyext.benchmark.data_parallel import RankRows, data_parallel, share_statistics
 from pml_proxyext.benchmark.datasets import RetrievalSet
 from pml_proxyext.benchmark.files import write_whole
 from pml_proxyext.benchmark.networks import build_models, embedding_width
 from pml_proxyext.benchmark.optimization import make_optimizers
 from pml_proxyext.benchmark.recipe import Recipe
 from pml_proxyext.benchmark.trainer import ChunkTrainer, clip_gradients, seeded, without_inner_bars
+from pml_proxyext.utils.ranks import world
+from pml_proxyext.wrappers import DistributedLossWrapper
 
 __all__ = ["Evaluate", "Training", "check_batches"]
 
@@ -36,6 +40,9 @@ class Training:
 
     Before each chunk all random generators are seeded with the run's seed and the number of the chunk. So nothing
     but the weights and the optimizers' state has to be kept to go on as if there had been no interruption.
+
+    In a group of processes all train together, each on its rows of the same batches, and rank 0 evaluates and writes.
+    Up to rounding the weights are those of one process; where images are changed at random, other changes are drawn.
 
     Args:
         recipe: the settings, none of them None.
@@ -56,8 +63,9 @@ class Training:
         self.recipe, self.data, self.seed = recipe, data, seed
         self.curve: list[list[Any]] = []
         self.step, self.seconds, self.cpu_seconds = 0, 0.0, 0.0
+        self.rank, self.processes = world()
         self.hooks: Any = None
-        if log_directory is not None:
+        if log_directory is not None and self.rank == 0:
             keeper, *_ = logging_presets.get_record_keeper(str(log_directory), str(log_directory))
             self.hooks = logging_presets.get_hook_container(keeper, save_models=False, log_freq=10)
         self.device = recipe.regime.torch_device()
@@ -65,7 +73,7 @@ class Training:
             self.models = self._make_models()
             self.loss = self._make_loss()
         self.miner = recipe.miner.make() if recipe.miner else None
-        check_batches(recipe, data)
+        check_batches(recipe, data, self.processes)
         self.optimizers, self.schedulers = make_optimizers(self.models, self.loss, recipe) if self.loss else ({}, {})
 
     @property
@@ -89,12 +97,13 @@ class Training:
                 start, cpu_start = time.perf_counter(), time.process_time()
                 self._train_chunk(min(length, steps - self.step), bar)
                 self.cpu_seconds += time.process_time() - cpu_start
-                scores = evaluate(self.models, len(self.curve) + 1)
+                scores = evaluate(self.models, len(self.curve) + 1) if self.rank == 0 else {}
                 self.curve.append([self.step, scores])
                 if self.hooks is not None:
                     self.hooks.record_keeper.save_records()
                 self.seconds += time.perf_counter() - start
-                self._save(checkpoint)
+                if self.rank == 0:
+                    self._save(checkpoint)
         return self.curve[-1][1]
 
     def save_models(self, path: Path) -> None:
@@ -119,7 +128,7 @@ class Training:
         if regime.embedder_scale != 1:
             with torch.no_grad():
                 cast(nn.Linear, models["embedder"]).weight.mul_(regime.embedder_scale)
-        return {name: model.to(self.device) for name, model in models.items()}
+        return {name: share_statistics(model.to(self.device)) for name, model in models.items()}
 
     def _make_loss(self) -> nn.Module | None:
         recipe = self.recipe
@@ -147,20 +156,23 @@ class Training:
                 self.hooks.end_of_iteration_hook(trainer)
 
         recipe, regime, batch_size = self.recipe, self.recipe.regime, cast(int, self.recipe.batch_size)
+        loss, miner = cast(nn.Module, self.loss), self.miner
+        if self.processes > 1:
+            loss, miner = DistributedLossWrapper(loss), miner and DistributedMinerWrapper(miner)
         with seeded(self.seed, 1 + self.step):
             trainer = ChunkTrainer(
                 first_step=self.step,
                 warm_up_steps=regime.warm_up_steps(cast(int, recipe.steps)),
                 mixed_precision=regime.precision == "bfloat16",
-                models=self.models,
+                models=data_parallel(self.models),
                 optimizers=self.optimizers,
-                batch_size=batch_size,
-                loss_funcs={"metric_loss": self.loss},
+                batch_size=batch_size // self.processes,
+                loss_funcs={"metric_loss": loss},
                 dataset=self.data,
-                mining_funcs={"tuple_miner": self.miner} if self.miner else {},
+                mining_funcs={"tuple_miner": miner} if miner else {},
                 iterations_per_epoch=steps,
                 data_device=self.device,
-                sampler=self._sampler(steps * batch_size),
+                sampler=RankRows(self._sampler(steps * batch_size), batch_size),
                 lr_schedulers=self.schedulers,
                 gradient_clippers=self._gradient_clippers(),
                 freeze_trunk_batchnorm=regime.frozen_batch_norm,
@@ -205,13 +217,15 @@ class Training:
             setattr(self, name, stored[name])
 
 
-def check_batches(recipe: Recipe, data: RetrievalSet) -> None:
+def check_batches(recipe: Recipe, data: RetrievalSet, processes: int = 1) -> None:
     """Say what does not fit, where PML's sampler and trainer would end in an assertion or a bare StopIteration."""
     batch_size, images_per_class = cast(int, recipe.batch_size), recipe.images_per_class
     if recipe.loss is None:
         return
     if len(data) < batch_size:
         raise ValueError(f"batch_size must be at most the number of images, {len(data)}, got {batch_size}")
+    if batch_size % processes:
+        raise ValueError(f"batch_size must be a multiple of the number of processes, {processes}, got {batch_size}")
     if recipe.regime.sampling == "shuffled":
         return
     if batch_size % images_per_class:
