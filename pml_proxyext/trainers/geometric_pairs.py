@@ -104,6 +104,15 @@ class GeometricPairs(Dataset[Correspondences]):
 
     Raises:
         ValueError: without pairs, and for numbers out of range.
+
+    Example:
+        >>> from pml_proxyext.geometry import rigid_residuals
+        >>> pair = PointPair(torch.rand(5, 3), torch.rand(6, 3), torch.rand(5, 8), torch.rand(6, 8))
+        >>> data = GeometricPairs([pair], num_correspondences=4, threshold=10.0)
+        >>> data.label([GeometricLabel(torch.eye(4), torch.ones(3, dtype=torch.bool), fitness=1.0)], rigid_residuals)
+        tensor([True])
+        >>> data[0]["data_b"].shape
+        torch.Size([4, 8])
     """
 
     def __init__(

@@ -100,6 +100,32 @@ class GeometricSelfSupervisionTrainer:
 
     Reference:
         Yang, Dong, Carlone, Koltun, "Self-supervised Geometric Perception", CVPR 2021, arXiv:2103.03114.
+
+    Example:
+        >>> from pytorch_metric_learning.losses import SupConLoss
+        >>> from pml_proxyext.geometry import GeometricVerifier, RigidTeacher
+        >>> from pml_proxyext.trainers import GeometricPairs
+        >>> _ = torch.manual_seed(0)
+        >>> clouds, codes = torch.randn(4, 30, 3), torch.randn(4, 30, 8)
+        >>> pairs = [PointPair(a, a + 1, code, code + 0.1 * torch.randn(30, 8)) for a, code in zip(clouds, codes)]
+        >>> network = torch.nn.Linear(8, 8)
+        >>> student = GeometricStudentTrainer(
+        ...     {"trunk": network},
+        ...     {"trunk_optimizer": torch.optim.Adam(network.parameters())},
+        ...     batch_size=2,
+        ...     loss_funcs={"metric_loss": SupConLoss()},
+        ...     dataset=GeometricPairs(pairs, num_correspondences=10, threshold=0.05),
+        ...     dataloader_num_workers=0,
+        ... )
+        >>> trainer = GeometricSelfSupervisionTrainer(
+        ...     student,
+        ...     RigidTeacher(0.05),
+        ...     GeometricVerifier.clouds(),
+        ...     bootstrap=lambda pair: mutual_nearest_neighbors(pair.data_a, pair.data_b),
+        ... )
+        >>> trainer.train()
+        >>> [report.survival for report in trainer.reports]
+        [1.0, 1.0, 1.0]
     """
 
     def __init__(
