@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import codes, ensemble, nir_flow, nivmf_speed, optimal_transport, two_views
+from benchmarks import chunked, codes, ensemble, nir_flow, nivmf_speed, optimal_transport, sharded, two_views
 
 DOCS = Path(__file__).parents[1] / "docs"
 PROGRAMS = {
@@ -23,8 +23,10 @@ PROGRAMS = {
     "nir_flow": nir_flow,
     "two_views": two_views,
     "codes": codes,
+    "chunked": chunked,
     "ensemble": ensemble,
     "optimal_transport": optimal_transport,
+    "sharded": sharded,
 }
 
 
