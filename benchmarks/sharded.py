@@ -1,16 +1,15 @@
-"""Memory and time of each process where a million proxies lie on several, against PML's loss on one.
+"""Memory of each process where a million proxies lie on several, against PML's loss on one.
 
 ``python -m benchmarks`` runs this and writes the figures. The memory is the growth of the peak resident size of a fresh
-process that makes the loss and takes one training step with it: parameters, gradients and all that comes between. Of
-several processes the largest counts. Times are minima over two steps, forward and backward, float32, one thread per
-process; processes that share cores and memory with one another are not what several machines would be.
+process that makes the loss and takes two training steps with it, float32, one thread: parameters, gradients and all
+that comes between. Of several processes the largest counts. Times are not measured: what processes take that share
+cores and memory with one another says nothing of several machines.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +35,8 @@ METHODS: dict[str, tuple[int, dict[str, Any]]] = {
 }
 
 
-def train(method: str, batch: int, num_classes: int, dim: int) -> float:
-    """Make a loss, take steps with this process's rows of the batch, and return the seconds of the fastest."""
+def train(method: str, batch: int, num_classes: int, dim: int) -> None:
+    """Make a loss and take steps with this process's rows of the batch."""
     world_size, arguments = METHODS[method]
     torch.manual_seed(0)
     loss_func: nn.Module
@@ -47,50 +46,46 @@ def train(method: str, batch: int, num_classes: int, dim: int) -> float:
         loss_func = ShardedProxies(lambda count: NormalizedSoftmaxLoss(count, dim), num_classes, **arguments)
     rows = batch // world_size
     embeddings, labels = torch.randn(rows, dim, requires_grad=True), torch.randint(num_classes, (rows,))
-    seconds = float("inf")
     for _ in range(STEPS):
         loss_func.zero_grad()
-        start = time.perf_counter()
         loss_func(embeddings, labels).backward()
-        seconds = min(seconds, time.perf_counter() - start)
-    return seconds
 
 
 def one_process(
     method: str, shape: tuple[int, int, int], tiny_shape: tuple[int, int, int], rank: int, store: str
-) -> tuple[float, float]:
-    """Return seconds and megabytes of this fresh process, one of those of the method."""
+) -> float:
+    """Return the megabytes of this fresh process, one of those of the method."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=METHODS[method][0])
     train(method, *tiny_shape)  # what libraries load at first use is not the loss's
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
     before = resident_kilobytes("VmRSS")
-    seconds = train(method, *shape)
+    train(method, *shape)
     megabytes = (resident_kilobytes("VmHWM") - before) / 1024
     dist.barrier()
     dist.destroy_process_group()
-    return seconds, megabytes
+    return megabytes
 
 
 def run(
     shape: tuple[int, int, int] = SHAPE, tiny_shape: tuple[int, int, int] = TINY_SHAPE
 ) -> dict[str, dict[str, float]]:
-    """Return milliseconds and megabytes by method."""
+    """Return megabytes by method."""
     context = multiprocessing.get_context("spawn")
     figures = {}
     for method, (world_size, _) in METHODS.items():
         with tempfile.TemporaryDirectory() as folder, context.Pool(world_size) as pool:
             tasks = [(method, shape, tiny_shape, rank, f"{folder}/store") for rank in range(world_size)]
-            seconds, megabytes = zip(*pool.starmap(one_process, tasks, chunksize=1), strict=True)
-        figures[method] = {"milliseconds": round(1000 * max(seconds), 1), "megabytes": round(max(megabytes), 1)}
+            megabytes = pool.starmap(one_process, tasks, chunksize=1)
+        figures[method] = {"megabytes": round(max(megabytes), 1)}
     return figures
 
 
 def markdown(figures: dict[str, dict[str, float]]) -> str:
     """Return the table of the documentation; ratios are to the first method."""
-    lines = ["| method | processes | s | MB per process | memory |", "|---|---|---|---|---|"]
+    lines = ["| method | processes | MB per process | memory |", "|---|---|---|---|"]
     baseline = figures[next(iter(METHODS))]["megabytes"]
     for method, found in figures.items():
-        cells = [METHODS[method][0], f"{found['milliseconds'] / 1000:.1f}", f"{found['megabytes']:.0f}"]
-        lines.append(f"| {method} | {' | '.join(map(str, cells))} | x{found['megabytes'] / baseline:.3g} |")
+        megabytes = found["megabytes"]
+        lines.append(f"| {method} | {METHODS[method][0]} | {megabytes:.0f} | x{megabytes / baseline:.3g} |")
     return "\n".join(lines) + "\n"
