@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import chunked, codes, ensemble, nir_flow, nivmf_speed, optimal_transport, sharded, two_views
+from benchmarks import chunked, codes, ensemble, nir_flow, nivmf_speed, optimal_transport, profiles, sharded, two_views
 
 DOCS = Path(__file__).parents[1] / "docs"
 PROGRAMS = {
@@ -26,6 +26,7 @@ PROGRAMS = {
     "chunked": chunked,
     "ensemble": ensemble,
     "optimal_transport": optimal_transport,
+    "profiles": profiles,
     "sharded": sharded,
 }
 
