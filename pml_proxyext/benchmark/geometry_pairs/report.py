@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from torch import Tensor
 
 from pml_proxyext.benchmark.experiments import draw_seeds, figure_of, interval_text, provenance_text
 from pml_proxyext.benchmark.geometry_pairs.arms import TITLES
@@ -82,30 +83,29 @@ def draw_rounds(records: _Records) -> Figure:
         draw(axes[2], "sgp", metric, label, colour * 2)
     for one in axes:
         one.set(xticks=x, xlabel="round")
-        one.legend(frameon=False, fontsize="small")
+        one.legend(frameon=False, fontsize="small", loc="best")
     return figure
 
 
-def draw_matches(pair: PicturePair, matches: dict[str, Sequence[Sequence[int]]], is_right: Any) -> Figure:
-    """Draw the matches of a pair of pictures, right ones in blue over wrong ones in orange.
+def draw_matches(rows: Sequence[tuple[PicturePair, Mapping[str, tuple[Sequence[Sequence[int]], Tensor]]]]) -> Figure:
+    """Draw the matches of pairs of pictures, right ones in blue over wrong ones in orange.
 
     Args:
-        pair: the two pictures.
-        matches: indices of corners, by the title of the panel.
-        is_right: tells of points ``(M, 2)`` of both pictures which belong together, ``(M,)`` bool.
+        rows: a pair of pictures each, and by the title of the panel indices of corners ``(M, 2)`` and which of these
+            matches are right ``(M,)``.
     """
-    figure, axes = figure_of("", list(matches))
-    both = np.concatenate([pair.picture_a, pair.picture_b], axis=1)
-    shift = pair.picture_a.shape[1]
-    for one, (title, found) in zip(axes, matches.items(), strict=True):
-        rows = np.array(found, dtype=np.int64).reshape(-1, 2)
-        a, b = pair.corners.points_a[rows[:, 0]], pair.corners.points_b[rows[:, 1]]
-        right = np.asarray(is_right(a, b))
-        one.imshow(both, cmap="gray")
+    columns = len(rows[0][1])
+    figure = Figure(figsize=(4.2 * columns, 2.4 * len(rows)), dpi=120, layout="constrained")
+    axes = np.ravel(figure.subplots(len(rows), columns, squeeze=False))
+    panels = [(pair, title, *of_title) for pair, by_title in rows for title, of_title in by_title.items()]
+    for one, (pair, title, found, right) in zip(axes, panels, strict=True):
+        shift = pair.picture_a.shape[1]
+        one.imshow(np.concatenate([pair.picture_a, pair.picture_b], axis=1), cmap="gray")
+        matches = np.array(found, dtype=np.int64).reshape(-1, 2)
+        a, b = pair.corners.points_a.numpy()[matches[:, 0]], pair.corners.points_b.numpy()[matches[:, 1]]
         for wanted, colour in ((False, "#E69F00"), (True, "#56B4E9")):
-            for start, stop in zip(a[right == wanted].numpy(), b[right == wanted].numpy(), strict=True):
+            for start, stop in zip(a[right.numpy() == wanted], b[right.numpy() == wanted], strict=True):
                 one.add_line(Line2D([start[0], stop[0] + shift], [start[1], stop[1]], color=colour, linewidth=0.6))
         one.set_title(f"{title}: {int(right.sum())} of {len(right)} right", fontsize="medium")
         one.set_axis_off()
-    figure.set_size_inches(4.8 * len(matches), 2.9)
     return figure

@@ -63,9 +63,9 @@ def test_matches_are_drawn_with_what_is_right():
     points = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
     corners = PointPair(points, points, points, points)
     pair = PicturePair(np.zeros((8, 10), np.uint8), np.zeros((8, 10), np.uint8), corners)
-    figure = draw_matches(
-        pair, {"before": [[0, 0], [1, 2]], "after": [[0, 0], [1, 1], [2, 2]]}, lambda a, b: (a == b).all(1)
-    )
+    right = {"before": torch.tensor([True, False]), "after": torch.tensor([True, True, True])}
+    found = {"before": [[0, 0], [1, 2]], "after": [[0, 0], [1, 1], [2, 2]]}
+    figure = draw_matches([(pair, {name: (found[name], right[name]) for name in found})])
     before, after = figure.axes
     assert "1 of 2 right" in before.get_title()
     assert "3 of 3 right" in after.get_title()
