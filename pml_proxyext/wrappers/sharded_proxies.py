@@ -67,7 +67,7 @@ class ShardedProxies(nn.Module):
     Shapes:
         embeddings ``(N, D)`` floating point, labels ``(N,)`` integers in ``[0, num_classes)``, of the same shape and
         dtype on all ranks -> a scalar, in float32 for half precision. ``indices_tuple`` as PML's
-        ``DistributedMinerWrapper`` makes it.
+        ``DistributedMinerWrapper`` makes it, of which that of rank 0 counts.
 
     Raises:
         ValueError: on all ranks, if on any of them the arguments are invalid, labels are missing or out of range, or
@@ -125,7 +125,8 @@ class ShardedProxies(nn.Module):
         loss = self.loss
         with torch.autocast(embeddings.device.type, enabled=False):
             if len(embeddings):
-                weights = lmu.convert_to_weights(indices_tuple, labels, dtype=embeddings.dtype)
+                # Miners see the rows in another order on each rank, and may draw random numbers: one of them decides.
+                weights = from_first_rank(lmu.convert_to_weights(indices_tuple, labels, dtype=embeddings.dtype))
                 losses = self.slice.losses(embeddings, labels, weights, self._choose, self.chunk_size)
             else:
                 losses = loss.zero_losses()

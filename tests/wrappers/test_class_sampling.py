@@ -146,3 +146,17 @@ def test_generator_decides_the_classes_and_torchs_own_stays() -> None:
     )
     assert torch.equal(first, second)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_sampled_classes_in_chunks_are_the_same_classes(training: bool) -> None:
+    def evaluate(chunk_size: int | None) -> tuple[Tensor, Tensor]:
+        with seeded(0):
+            sharded = ShardedProxies(lambda count: ProxyAnchorLoss(count, D), C, 0.5, chunk_size).double()
+        sharded.train(training).generator = torch.Generator().manual_seed(3)
+        value = sharded(embeddings(), LABELS)
+        value.backward()
+        return value.detach(), sharded.loss.proxies.grad
+
+    for actual, expected in zip(evaluate(3), evaluate(None), strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)

@@ -214,6 +214,19 @@ def test_miners_weigh_the_samples_as_in_one_process() -> None:
             torch.testing.assert_close(found[name], expected, rtol=1e-12, atol=1e-12)
 
 
+def test_tuples_of_rank_0_count_where_they_differ() -> None:
+    embeddings, labels = batch(torch.float64)
+    tuples = [torch.randint(N, (3, 20), generator=generator(rank)) for rank in range(2)]
+
+    def step(rank: int) -> Tensor:
+        rows = own_rows(rank, 2)
+        return sharded("anchor", torch.float64)(embeddings[rows], labels[rows], tuple(tuples[rank]))
+
+    expected = whole("anchor", torch.float64)(embeddings, labels, tuple(tuples[0]))
+    for value in run_processes(step):
+        torch.testing.assert_close(value, expected, rtol=1e-12, atol=1e-12)
+
+
 def test_half_precision_is_gathered_as_it_is_and_evaluated_in_full() -> None:
     def steps(rank: int) -> list[tuple[Tensor, Tensor]]:
         found = []
