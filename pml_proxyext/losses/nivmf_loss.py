@@ -238,10 +238,7 @@ class NivMFLoss(ProxyLoss):
         return losses
 
     def get_logits(self, embeddings: Tensor) -> Tensor:
-        """Return ``(N, num_classes)`` logits, larger means nearer, up to a constant that all classes share.
-
-        With a Monte Carlo ``estimator`` they are random.
-        """
+        """Return logits ``(N, C)``: larger is nearer, up to one constant; random with a Monte Carlo ``estimator``."""
         with torch.autocast(embeddings.device.type, enabled=False):
             scaled = upcast(embeddings) * self.norm_multiplier
             return self._logits(scaled, self._proxies(scaled))[0]
