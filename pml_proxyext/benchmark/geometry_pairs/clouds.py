@@ -53,7 +53,7 @@ def _direction(generator: np.random.Generator) -> _Points:
 def _scan(mesh: Mesh, view: _Points, generator: np.random.Generator) -> tuple[Tensor, Tensor, _Points]:
     points, facing = _surface(mesh, view, generator)
     points = points[facing] + generator.normal(scale=NOISE, size=(int(facing.sum()), 3))
-    turn = Rotation.random(random_state=generator).as_matrix()
+    turn = Rotation.from_quat(generator.normal(size=4)).as_matrix()
     motion = np.eye(4)
     motion[:3, :3], motion[:3, 3] = turn, generator.uniform(-0.5, 0.5, 3)
     points, view = points @ turn.T + motion[:3, 3], turn @ view

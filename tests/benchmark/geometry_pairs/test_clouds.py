@@ -61,7 +61,7 @@ def test_local_shape_does_not_change_when_all_is_moved():
     points[:, 2] = 0.3 * points[:, 0] ** 2 - 0.2 * points[:, 1] ** 3
     outward = generator.normal(size=points.shape)
     outward /= np.linalg.norm(outward, axis=1, keepdims=True)
-    turn, shift = Rotation.random(random_state=generator).as_matrix(), generator.normal(size=3)
+    turn, shift = Rotation.from_quat(generator.normal(size=4)).as_matrix(), generator.normal(size=3)
     moved = points @ turn.T + shift
     one = local_shape(points[:9], outward[:9], points, outward, cKDTree(points))
     other = local_shape(moved[:9], outward[:9] @ turn.T, moved, outward @ turn.T, cKDTree(moved))
