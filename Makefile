@@ -42,6 +42,7 @@ EXPERIMENT := --table --into docs/theory_experiments.md --figures docs/figures -
 TWO_VIEWS := --table --into docs/crossclr.md --figures docs/figures --results docs/results
 ENSEMBLE := --table --into docs/abe.md --figures docs/figures --results docs/results
 CODES := --table --into docs/dcvh.md --figures docs/figures --results docs/results
+GEOMETRIC := --table --into docs/geometric_view_measured.md --figures docs/figures --results docs/results
 tables: $(READY)  ## render the committed results into README and docs
 	$(RENDER)/glyphs --into README.md docs/results.md
 	$(RENDER)/glyphs --kind differences $(RESULTS_PAGE)
@@ -66,6 +67,10 @@ tables: $(READY)  ## render the committed results into README and docs
 	$(BIN)/python examples/label_noise.py $(EXPERIMENT)/label_noise
 	$(BIN)/python examples/slack_of_cross_entropy.py $(EXPERIMENT)/cross_entropy_slack
 	$(BIN)/python examples/information_on_gaussians.py --table --into docs/information_gaussians.md --figures docs/figures --results docs/results/information_gaussians
+	$(BIN)/python examples/encoder_complexity.py $(GEOMETRIC)/encoder_complexity
+	$(BIN)/python examples/transport_autoencoder.py $(GEOMETRIC)/transport_autoencoder
+	$(BIN)/python examples/transport_regularizer.py search $(GEOMETRIC)/search_transport_regularizer
+	$(BIN)/python examples/transport_regularizer.py $(GEOMETRIC)/transport_regularizer
 	$(BIN)/python examples/wordnet_pairs.py --table --into docs/pairsupcon.md --figures docs/figures --results docs/results/wordnet_pairs
 	$(BIN)/python examples/emoji_image_to_text.py search $(TWO_VIEWS)/search_emoji_text
 	$(BIN)/python examples/emoji_image_to_text.py $(TWO_VIEWS)/emoji_text
