@@ -16,6 +16,7 @@ from pml_proxyext.losses.proxy_access import similarity_logits
 from pml_proxyext.losses.proxy_loss import check_proxy_batch, element_loss
 from pml_proxyext.losses.sliced_losses import sliced
 from pml_proxyext.utils.checks import check_integer
+from pml_proxyext.utils.parameter_groups import parameter_groups
 from pml_proxyext.utils.precision import upcast
 from pml_proxyext.utils.row_chunks import map_row_chunks
 
@@ -38,8 +39,8 @@ class ChunkedProxies(WeightRegularizerMixin, BaseMetricLossFunction):
 
     Args:
         loss: PML's NormalizedSoftmaxLoss, ArcFaceLoss, CosFaceLoss or ProxyNCALoss, or ProxyAnchorLoss or NivMFLoss of
-            this package. It keeps its parameters: an optimizer gets ``chunked.loss.param_groups(lr)`` or
-            ``chunked.parameters()``. Its distance, reducer and regularizers are taken over.
+            this package. It keeps its parameters, for which an optimizer gets ``chunked.param_groups(lr)``. Its
+            distance, reducer and regularizers are taken over.
         chunk_size: classes in a chunk. The default, 1024, is fast and small for batches of hundreds.
 
     Shapes:
@@ -66,7 +67,7 @@ class ChunkedProxies(WeightRegularizerMixin, BaseMetricLossFunction):
 
     def __init__(self, loss: BaseMetricLossFunction, chunk_size: int = 1024) -> None:
         check_integer("chunk_size", chunk_size)
-        sliced(loss)
+        num_classes, embedding_size = sliced(loss).class_tensors[0].shape
         super().__init__(
             distance=loss.distance,
             reducer=loss.reducer,
@@ -77,23 +78,22 @@ class ChunkedProxies(WeightRegularizerMixin, BaseMetricLossFunction):
             weight_init_func=loss.weight_init_func,
         )
         self.loss = loss
-        self.chunk_size = chunk_size
-        self.add_to_recordable_attributes(name="chunk_size")
+        self.num_classes, self.embedding_size, self.chunk_size = num_classes, embedding_size, chunk_size
+        self.add_to_recordable_attributes(list_of_names=["num_classes", "embedding_size", "chunk_size"])
 
     def compute_loss(
         self, embeddings: Tensor, labels: Tensor, indices_tuple: Any, ref_emb: Tensor, ref_labels: Tensor
     ) -> dict[str, dict[str, Any]]:
         loss = sliced(self.loss)
-        num_classes, embedding_size = loss.class_tensors[0].shape
-        labels = check_proxy_batch(embeddings, labels, ref_emb, ref_labels, num_classes, embedding_size)
+        labels = check_proxy_batch(embeddings, labels, ref_emb, ref_labels, self.num_classes, self.embedding_size)
         if len(embeddings) == 0:
             return self.zero_losses()
         full = upcast(embeddings)
         weights = lmu.convert_to_weights(indices_tuple, labels, dtype=full.dtype)
         with torch.autocast(full.device.type, enabled=False):
             rows, tensors = loss.rows(full), loss.class_tensors
-            parts = chunk_by_chunk(loss, rows, labels, weights, tensors, num_classes, self.chunk_size)
-            losses = {"loss": element_loss(loss.of_all(parts, labels, weights, num_classes))}
+            parts = chunk_by_chunk(loss, rows, labels, weights, tensors, self.num_classes, self.chunk_size)
+            losses = {"loss": element_loss(loss.of_all(parts, labels, weights, self.num_classes))}
         self.add_weight_regularization_to_loss_dict(losses, loss.class_tensors[0])
         return losses
 
@@ -105,6 +105,13 @@ class ChunkedProxies(WeightRegularizerMixin, BaseMetricLossFunction):
     def get_logits(self, embeddings: Tensor) -> Tensor:
         """Return ``(N, num_classes)`` similarities to the proxies, not in chunks: larger means nearer."""
         return similarity_logits(self.loss, embeddings)
+
+    def param_groups(self, lr: float, **multipliers: float) -> list[dict[str, Any]]:
+        """Return the optimizer groups of the loss; the parameters of PML's losses get 100 times ``lr`` by default."""
+        return parameter_groups(self.loss, lr, multipliers, getattr(self.loss, "lr_multipliers", {"": 100.0}))
+
+    def extra_repr(self) -> str:
+        return f"chunk_size={self.chunk_size}, num_classes={self.num_classes}, embedding_size={self.embedding_size}"
 
 
 def chunk_by_chunk(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from pml_proxyext.losses import CrossEntropyDMLLoss, NIRLoss, NivMFLoss, ProxyAnchorLoss
 from pml_proxyext.losses.binomial_deviance import BinomialDeviance
+from pml_proxyext.testing import loss_checks
 from pml_proxyext.testing.subject import seeded
 from pml_proxyext.wrappers import ChunkedProxies
 
@@ -85,7 +86,7 @@ def test_value_and_gradients_are_those_of_the_loss(name: str, chunk_size: int) -
     assert_same(gradients(chunked, *batch()), gradients(plain, *batch()))
 
 
-@pytest.mark.parametrize("name", ["normalized_softmax", "arcface", "anchor_class", "closed_form", "guided"])
+@pytest.mark.parametrize("name", ["normalized_softmax", "arcface", "anchor_class", "nivmf"])
 def test_gradients_are_those_of_finite_differences(name: str) -> None:
     loss = ChunkedProxies(build(name)[1], chunk_size=3)
     embeddings, labels = batch(rows=3)
@@ -157,7 +158,7 @@ def test_half_precision_and_autocast_give_float32_values_and_leave_the_parameter
     assert all(p.dtype == p.grad.dtype == torch.float32 for p in chunked.parameters())
 
 
-@pytest.mark.parametrize("name", ["normalized_softmax", "anchor_class", "l2"])
+@pytest.mark.parametrize("name", ["normalized_softmax", "l2"])
 def test_compiles_into_one_graph(name: str) -> None:
     plain, wrapped = build(name)
     chunked = ChunkedProxies(wrapped, chunk_size=4)
@@ -203,6 +204,22 @@ def test_odd_batches_are_finite_and_keep_the_graph() -> None:
     broken = embeddings.detach().clone()
     broken[2] = torch.nan
     assert loss(broken, labels).isnan()
+
+
+@pytest.mark.parametrize("check", loss_checks(lambda **kwargs: ChunkedProxies(ProxyAnchorLoss(C, D, **kwargs), 4)))
+def test_conforms_as_losses_do(check: Callable[[], None]) -> None:
+    check()
+
+
+def test_optimizers_get_the_groups_of_the_loss() -> None:
+    (group,) = ChunkedProxies(pml.ArcFaceLoss(C, D)).param_groups(0.1)
+    assert group["lr"] == pytest.approx(10.0)
+    ours = nivmf("el_vmf")
+    rates = {
+        id(p): group["lr"] for group in ChunkedProxies(ours).param_groups(0.1, proxies=3.0) for p in group["params"]
+    }
+    assert rates[id(ours.proxies)] == pytest.approx(0.3)
+    assert rates[id(ours.log_temperature)] == pytest.approx(20.0)
 
 
 def test_state_is_that_of_the_loss() -> None:

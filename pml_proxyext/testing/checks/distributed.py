@@ -44,7 +44,7 @@ def _gradients(subject: Subject, batch: Batch, loss: nn.Module) -> tuple[Tensor,
         model = nn.Linear(size, size)
     value = subject.value(loss, replace(batch, embeddings=subject.fitted(model(batch.embeddings))))
     value.backward()
-    own = {name.removeprefix("loss."): p for name, p in loss.named_parameters()}
+    own = dict((loss.loss if isinstance(loss, DistributedLossWrapper) else loss).named_parameters())
     parameters = {"model.weight": model.weight, "model.bias": model.bias} | own
     return value.detach(), {
         name: torch.zeros_like(p) if p.grad is None else p.grad.clone() for name, p in parameters.items()
