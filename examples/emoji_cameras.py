@@ -59,7 +59,7 @@ DIFFERENCES = {
     "crossing": ("crossing", "aligned"),
 }
 METRICS = {"recall_at_1": "rank-1", "recall_at_5": "rank-5", "recall_at_10": "rank-10", "mean_average_precision": "mAP"}
-DRAWN = {"hog": 6, "pixels": 5, "cca": 4, "unaligned": 3, "aligned": 0, "crossing_adversarial": 1, "shuffled": 2}
+DRAWN = {"hog": 6, "pixels": 5, "cca": 4, "unaligned": 3, "aligned": 0, "crossing": 1, "adversarial": 2}
 
 
 def measure(recipe: str, seed: int, data: str, steps: int) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def draw(records: Sequence[dict[str, Any]]) -> Figure:
     axes.set(xscale="log", xlabel="rank", ylabel="partner among the first (%)", ylim=(0, 100))
     axes.set_xticks([1, 2, 5, 10, 20, 50], ["1", "2", "5", "10", "20", "50"])
     axes.minorticks_off()
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", frameon=False)
     return figure
 
 
