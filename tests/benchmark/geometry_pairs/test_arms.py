@@ -1,5 +1,7 @@
 """One run of each arm, on small scenes whose truth is known."""
 
+import dataclasses
+
 import pytest
 import torch
 from pytorch_metric_learning.losses import SupConLoss
@@ -73,6 +75,16 @@ def test_every_arm_gives_its_scores(arm):
             assert metrics["precision_0"] == pytest.approx(metrics["right_0"] / metrics["kept_0"])
     else:
         assert metrics == task.score(match)
+
+
+def test_only_one_arm_asks_the_verifier():
+    chosen = iter([True, True, True, False, False, False] * 2)
+    task = dataclasses.replace(make_task(), verifier=lambda label: next(chosen))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        kept = {arm: run_arm(arm, task, meta_iters=0)[0]["kept_0"] for arm in ("sgp", "no_verifier")}
+    assert kept["sgp"] <= 0.5 < kept["no_verifier"]
+    assert len(list(chosen)) == 6
 
 
 def test_telling_the_truth_helps():
