@@ -1,17 +1,29 @@
-"""What tests of several rooms share: the released numbers of NIR, and its flow with the released weights."""
+"""What tests of several rooms share: profiles of Hypothesis, the released numbers of NIR, and its flow with them.
+
+``make nightly`` searches the property tests for an hour, not for a minute.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import runpy
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from torch import Tensor, nn
 
 from pml_proxyext.flows import ConditionalFlow
+
+SLOW_TO_DRAW = [HealthCheck.too_slow, HealthCheck.data_too_large]
+settings.register_profile(
+    "ci", derandomize=True, deadline=None, max_examples=100, database=None, suppress_health_check=SLOW_TO_DRAW
+)
+settings.register_profile("nightly", deadline=None, max_examples=2000, suppress_health_check=SLOW_TO_DRAW)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 NIR_FIXTURES = [path.stem for path in sorted((Path(__file__).parent / "golden").glob("nir_*.json"))]
 
