@@ -129,7 +129,7 @@ def from_first_rank(tensor: Tensor) -> Tensor:
     return copy
 
 
-def agree(problem: str | None, facts: dict[str, Any] | None = None) -> None:
+def agree(problem: str | None, facts: dict[str, Any] | None = None, cause: Exception | None = None) -> None:
     """Raise the same ValueError on all ranks if any of them has a problem, or if their facts differ.
 
     What would be an error on one rank only is a hang on the others, which wait for it in the next exchange; so the
@@ -138,6 +138,7 @@ def agree(problem: str | None, facts: dict[str, Any] | None = None) -> None:
     Args:
         problem: what is wrong on this rank, or None.
         facts: what must be the same on all ranks, by name.
+        cause: the error behind the problem; this rank's traceback shows where it came from.
     """
     world_size = world()[1]
     reports: list[Any] = [(problem, facts)] * world_size
@@ -145,7 +146,7 @@ def agree(problem: str | None, facts: dict[str, Any] | None = None) -> None:
         dist.all_gather_object(reports, (problem, facts))
     problems = [f"{problem} (rank {at})" for at, (problem, _) in enumerate(reports) if problem is not None]
     if problems:
-        raise ValueError("; ".join(problems) if world_size > 1 else problem)
+        raise ValueError("; ".join(problems) if world_size > 1 else problem) from cause
     for name in facts or {}:
         values = [others[name] for _, others in reports]
         if any(value != values[0] for value in values):

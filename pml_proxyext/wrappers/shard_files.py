@@ -48,13 +48,14 @@ def save_shards(sharded: ShardedProxies, folder: str | Path, optimizer: torch.op
         _file_name(*class_range(sharded.num_classes, at, world_size), sharded.num_classes) for at in range(world_size)
     ]
     partial = folder / f"{names[rank]}.partial"
-    problem = None
+    cause = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         torch.save(_tensors(sharded, optimizer), partial)
     except (OSError, RuntimeError) as error:
-        problem = f"folder must be writable, got {error}"
-    agree(problem)  # nobody touches the files of an older checkpoint before all have written theirs
+        cause = error
+    # Nobody touches the files of an older checkpoint before all have written theirs.
+    agree(None if cause is None else f"folder must be writable, got {cause}", cause=cause)
     partial.replace(folder / names[rank])
     agree(None)
     if rank == 0:
@@ -127,7 +128,7 @@ def _tensors(sharded: ShardedProxies, optimizer: torch.optim.Optimizer | None) -
 
 def _fill(sharded: ShardedProxies, parts: Callable[[], list[_Part]], optimizer: torch.optim.Optimizer | None) -> None:
     """Copy this rank's classes into the loss and the optimizer, if every rank can."""
-    problem = None
+    cause = None
     try:
         read = parts()
         targets = dict(sharded.loss.state_dict())
@@ -135,8 +136,8 @@ def _fill(sharded: ShardedProxies, parts: Callable[[], list[_Part]], optimizer: 
         targets |= {entry.name: entry.tensor for entry in kept}
         copies = [pair for part in read for pair in _copies(sharded, part, targets, optimizer is not None)]
     except Exception as error:  # the other ranks wait to hear of it, whatever it is
-        problem = str(error)
-    agree(problem)
+        cause = error
+    agree(None if cause is None else str(cause), cause=cause)
     with torch.no_grad():
         for target, source in copies:
             target.copy_(source)

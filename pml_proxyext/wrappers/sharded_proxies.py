@@ -176,7 +176,7 @@ class ShardedProxies(nn.Module):
 
 def _made(make_loss: Callable[[int], BaseMetricLossFunction], first: int, stop: int, num_classes: int) -> RankSlice:
     """Return this rank's slice, or raise on all ranks if one of them cannot make its own."""
-    problem, facts = None, {}
+    problem, facts, cause = None, {}, None
     try:
         with own_random_numbers():
             part = RankSlice(make_loss(stop - first), first, num_classes)
@@ -190,8 +190,8 @@ def _made(make_loss: Callable[[int], BaseMetricLossFunction], first: int, stop: 
         elif any(getattr(loss, "weight_regularizer", None) is not None for loss in (part.loss, part.base)):
             problem = "a loss without weight_regularizer, which is not supported: it would see one rank's proxies only"
     except Exception as error:  # the other ranks wait to hear of it, whatever it is
-        problem = f"a loss that can be sliced, got {type(error).__name__}: {error}"
-    agree(problem and f"make_loss({stop - first}) must return {problem}", facts)
+        problem, cause = f"a loss that can be sliced, got {type(error).__name__}: {error}", error
+    agree(problem and f"make_loss({stop - first}) must return {problem}", facts, cause)
     share_random_numbers(part.loss)
     with torch.no_grad():
         for tensor in [*part.shared_parameters().values(), *part.loss.buffers()]:

@@ -148,7 +148,7 @@ def test_rank_that_never_comes_is_an_error_on_the_others_after_the_timeout(tmp_p
         dist.barrier()
         dist.destroy_process_group()  # in the place of this group comes one with a timeout that a test can wait for
         dist.init_process_group(
-            "gloo", init_method=f"file://{tmp_path}/store", rank=rank, world_size=2, timeout=timedelta(seconds=3)
+            "gloo", init_method=f"file://{tmp_path}/store", rank=rank, world_size=2, timeout=timedelta(seconds=5)
         )
         loss = ShardedProxies(softmax, C)
         start = time.monotonic()

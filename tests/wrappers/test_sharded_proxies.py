@@ -321,6 +321,15 @@ def test_copies_and_pickles_are_the_same_loss() -> None:
         loss.zero_grad()
 
 
+def test_error_inside_make_loss_is_the_cause() -> None:
+    def fails(count: int) -> Any:
+        raise MemoryError("too many proxies")
+
+    with pytest.raises(ValueError, match="got MemoryError: too many proxies") as raised:
+        ShardedProxies(fails, C)
+    assert isinstance(raised.value.__cause__, MemoryError)
+
+
 @pytest.mark.parametrize("rate", [0.0, 1.5])
 def test_invalid_rates_are_refused(rate: float) -> None:
     with pytest.raises(ValueError, match="sample_rate must be a finite number > 0 and <= 1"):
