@@ -183,7 +183,7 @@ def draw_search(records: Sequence[dict[str, Any]]) -> Figure:
     return figure
 
 
-SMOKE = {"steps": 2, "classes": 100}
+SMOKE = {"steps": 2, "classes": 60}
 FULL = {"steps": STEPS, "classes": CLASSES}
 SEARCH = Experiment(
     name="search_transport_regularizer",
