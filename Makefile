@@ -76,6 +76,7 @@ tables: $(READY)  ## render the committed results into README and docs
 	$(BIN)/python examples/emoji_image_to_text.py $(TWO_VIEWS)/emoji_text
 	$(BIN)/python examples/emoji_codes.py search $(CODES)/search_emoji_codes
 	$(BIN)/python examples/emoji_codes.py $(CODES)/emoji_codes
+	$(BIN)/python examples/cost_model.py --table --into docs/cost_model.md --figures docs/figures --results docs/results/cost_model
 	$(BIN)/python examples/emoji_cameras.py --table --into docs/crossgan.md --figures docs/figures --results docs/results/emoji_cameras
 	$(BIN)/python examples/emoji_ensemble.py search $(ENSEMBLE)/search_emoji_ensemble
 	$(BIN)/python examples/emoji_ensemble.py $(ENSEMBLE)/emoji_ensemble
