@@ -42,6 +42,7 @@ EXPERIMENT := --table --into docs/theory_experiments.md --figures docs/figures -
 TWO_VIEWS := --table --into docs/crossclr.md --figures docs/figures --results docs/results
 ENSEMBLE := --table --into docs/abe.md --figures docs/figures --results docs/results
 CODES := --table --into docs/dcvh.md --figures docs/figures --results docs/results
+CROPS := --table --into docs/demi.md --figures docs/figures --results docs/results
 GEOMETRIC := --table --into docs/geometric_view_measured.md --figures docs/figures --results docs/results
 tables: $(READY)  ## render the committed results into README and docs
 	$(RENDER)/glyphs --into README.md docs/results.md
@@ -76,6 +77,8 @@ tables: $(READY)  ## render the committed results into README and docs
 	$(BIN)/python examples/emoji_image_to_text.py $(TWO_VIEWS)/emoji_text
 	$(BIN)/python examples/emoji_codes.py search $(CODES)/search_emoji_codes
 	$(BIN)/python examples/emoji_codes.py $(CODES)/emoji_codes
+	$(BIN)/python examples/emoji_demi.py search $(CROPS)/search_emoji_demi
+	$(BIN)/python examples/emoji_demi.py $(CROPS)/emoji_demi
 	$(BIN)/python examples/cost_model.py --table --into docs/cost_model.md --figures docs/figures --results docs/results/cost_model
 	$(BIN)/python examples/emoji_cameras.py --table --into docs/crossgan.md --figures docs/figures --results docs/results/emoji_cameras
 	$(BIN)/python examples/emoji_ensemble.py search $(ENSEMBLE)/search_emoji_ensemble

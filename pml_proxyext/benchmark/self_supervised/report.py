@@ -87,7 +87,10 @@ def draw_search(records: _Records) -> Figure:
         values = [100 * trial["metrics"][RANKED_BY] for trial in trials]
         axes.plot([trial["temperature"] for trial in trials], values, marker=marker, markersize=4, label=method.title)
     axes.set(xscale="log", xlabel="temperature; learning rates differ, too")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    axes.set_xticks([0.1, 0.2, 0.4], labels=["0.1", "0.2", "0.4"])
+    axes.set_xticks([], minor=True)
+    figure.set_figwidth(7)  # for the legend
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", frameon=False)
     return figure
 
 
