@@ -43,6 +43,7 @@ TWO_VIEWS := --table --into docs/crossclr.md --figures docs/figures --results do
 ENSEMBLE := --table --into docs/abe.md --figures docs/figures --results docs/results
 CODES := --table --into docs/dcvh.md --figures docs/figures --results docs/results
 CROPS := --table --into docs/demi.md --figures docs/figures --results docs/results
+GEOMETRY := --table --into docs/sgp_measured.md --figures docs/figures --results docs/results
 GEOMETRIC := --table --into docs/geometric_view_measured.md --figures docs/figures --results docs/results
 tables: $(READY)  ## render the committed results into README and docs
 	$(RENDER)/glyphs --into README.md docs/results.md
@@ -83,6 +84,9 @@ tables: $(READY)  ## render the committed results into README and docs
 	$(BIN)/python examples/emoji_cameras.py --table --into docs/crossgan.md --figures docs/figures --results docs/results/emoji_cameras
 	$(BIN)/python examples/emoji_ensemble.py search $(ENSEMBLE)/search_emoji_ensemble
 	$(BIN)/python examples/emoji_ensemble.py $(ENSEMBLE)/emoji_ensemble
+	$(BIN)/python examples/geometry_of_pictures.py $(GEOMETRY)/geometry_of_pictures
+	$(BIN)/python examples/geometry_of_pictures.py matches --table --figures docs/figures --results docs/results/geometry_of_pictures_matches
+	$(BIN)/python examples/geometry_of_clouds.py $(GEOMETRY)/geometry_of_clouds
 
 clean:
 	rm -rf $(VENV) build dist docs/_build docs/api docs/bounds *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
