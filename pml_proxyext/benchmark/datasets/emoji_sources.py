@@ -75,12 +75,12 @@ def fetch_packages(packages: Iterable[str], folder: Path) -> None:
     """
     npm = shutil.which("npm")
     if npm is None:
-        raise OSError("npm, which fetches the drawings, is not installed; it comes with Node.js, https://nodejs.org")
+        raise OSError("npm, which fetches the data, is not installed; it comes with Node.js, https://nodejs.org")
     command = [npm, "pack", *packages, "--pack-destination", str(folder)]
     done = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode:
         raise OSError(
-            f"npm could not fetch the drawings; is there a connection to its registry? It said:\n{done.stderr.strip()}"
+            f"npm could not fetch the data; is there a connection to its registry? It said:\n{done.stderr.strip()}"
         )
 
 
