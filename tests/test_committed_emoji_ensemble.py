@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-import re
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
 
 from pml_proxyext.benchmark.ensembles import METHODS
 from pml_proxyext.benchmark.experiments import Experiment
-from pml_proxyext.benchmark.results import read_results
+from tests.committed import assert_complete, assert_page_shows, assert_tables_are_rendered, load_example, records
 
-ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "abe.md"
-RESULTS = ROOT / "docs" / "results"
-BLOCK = re.compile(r"<!-- experiment:(\w+) -->\n(.*?)<!-- /experiment:\1 -->", re.DOTALL)
-
-
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("emoji_ensemble", ROOT / "examples" / "emoji_ensemble.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-SCRIPT = script()
+SCRIPT = load_example("emoji_ensemble")
 EXPERIMENTS: list[Experiment] = [SCRIPT.SEARCH, SCRIPT.EXPERIMENT]
-
-
-def records(name: str) -> list[dict[str, Any]]:
-    return read_results(RESULTS / name)
 
 
 def scores(metric: str) -> dict[str, list[float]]:
@@ -44,31 +21,18 @@ def scores(metric: str) -> dict[str, list[float]]:
 
 
 def test_the_page_shows_every_table_once_and_the_figures() -> None:
-    text = PAGE.read_text()
-    shown = [name for name, _ in BLOCK.findall(text)]
-    assert sorted(shown) == sorted(name for experiment in EXPERIMENTS for name in experiment.tables)
-    for figure in ("emoji_ensemble", "emoji_masks"):
-        assert f"](figures/{figure}.png)" in text
-    assert all((ROOT / "docs" / "figures" / f"{name}.png").is_file() for name in ("emoji_ensemble", "emoji_masks"))
+    assert_page_shows("abe.md", EXPERIMENTS, ["emoji_ensemble", "emoji_masks"])
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda experiment: experiment.name)
 def test_tables_are_rendered_from_the_committed_file(experiment: Experiment, tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text(BLOCK.sub(r"<!-- experiment:\1 -->\nold\n<!-- /experiment:\1 -->", PAGE.read_text()))
-    experiment.main("What.", ["--table", "--results", str(RESULTS / experiment.name), "--into", str(page)])
-    rendered = dict(BLOCK.findall(page.read_text()))
-    committed = dict(BLOCK.findall(PAGE.read_text()))
-    assert {name: rendered[name] for name in experiment.tables} == {name: committed[name] for name in experiment.tables}
+    assert_tables_are_rendered("abe.md", experiment, tmp_path)
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda experiment: experiment.name)
 def test_every_run_is_there_once_from_one_environment_and_one_commit(experiment: Experiment) -> None:
+    assert_complete(experiment)
     found = records(experiment.name)
-    assert len(found) == len(experiment.settings)
-    assert len({str(record["environment"]) for record in found}) == 1
-    (commit,) = {record["commit"] for record in found}
-    assert not commit.endswith("+")
     assert {record["split"] for record in found} == {"validation" if "search" in experiment.name else "test"}
     assert {record["steps"] for record in found} == {200}
 

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
-import re
 from pathlib import Path
 from statistics import mean
-from types import ModuleType
 from typing import Any
 
 import pytest
 
 from pml_proxyext.benchmark.gaussian_information import REFERENCES
-from pml_proxyext.benchmark.results import read_results
+from tests import committed
 
-ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "information_gaussians.md"
-RESULTS = ROOT / "docs" / "results" / "information_gaussians"
-BLOCK = re.compile(r"<!-- experiment:(\w+) -->\n(.*?)<!-- /experiment:\1 -->", re.DOTALL)
-STORED = json.loads((ROOT / "tests" / "golden" / "demi_expected_table.json").read_text())
+PAGE = "information_gaussians.md"
+STORED = json.loads((Path(__file__).parent / "golden" / "demi_expected_table.json").read_text())
 
 #: From our names to those of the stored tables.
 ORACLE_NAMES = {
@@ -58,21 +52,11 @@ REFERENCE_VALUES: dict[str, list[tuple[float, float | None] | None]] = {
 }
 
 
-def script() -> ModuleType:
-    path = ROOT / "examples" / "information_on_gaussians.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-EXPERIMENT = script().EXPERIMENT
+EXPERIMENT = committed.load_example("information_on_gaussians").EXPERIMENT
 
 
 def records(*recipes: str) -> list[dict[str, Any]]:
-    return [record for record in read_results(RESULTS) if record["recipe"] in recipes]
+    return [record for record in committed.records(EXPERIMENT.name) if record["recipe"] in recipes]
 
 
 def oracle() -> dict[tuple[int, int], dict[str, float]]:
@@ -88,26 +72,16 @@ def learned() -> dict[tuple[str, int, int], dict[str, float]]:
 
 
 def test_the_page_shows_every_table_once_and_the_figure() -> None:
-    text = PAGE.read_text()
-    assert sorted(name for name, _ in BLOCK.findall(text)) == sorted(EXPERIMENT.tables)
-    assert f"](figures/{EXPERIMENT.name}.png)" in text
-    assert (ROOT / "docs" / "figures" / f"{EXPERIMENT.name}.png").is_file()
+    committed.assert_page_shows(PAGE, [EXPERIMENT], [EXPERIMENT.name])
 
 
 def test_tables_are_rendered_from_the_committed_file(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text(BLOCK.sub(r"<!-- experiment:\1 -->\nold\n<!-- /experiment:\1 -->", PAGE.read_text()))
-    EXPERIMENT.main("What.", ["--table", "--results", str(RESULTS), "--into", str(page)])
-    assert page.read_text() == PAGE.read_text()
+    committed.assert_tables_are_rendered(PAGE, EXPERIMENT, tmp_path)
 
 
 def test_every_run_is_there_once_from_one_environment_and_one_commit_within_five_minutes() -> None:
-    found = read_results(RESULTS)
-    assert len(found) == len(EXPERIMENT.settings)
-    assert len({str(record["environment"]) for record in found}) == 1
-    (commit,) = {record["commit"] for record in found}
-    assert not commit.endswith("+")
-    assert sum(record["cpu_seconds"] for record in found) < 300  # of one thread
+    committed.assert_complete(EXPERIMENT)
+    assert sum(record["cpu_seconds"] for record in committed.records(EXPERIMENT.name)) < 300  # of one thread
 
 
 def test_estimates_with_the_best_critics_are_those_of_the_stored_table() -> None:
