@@ -13,6 +13,7 @@ from pml_proxyext.bounds.families import (
     information_claims,
     information_conditional,
     information_expectations,
+    information_symmetries,
     kernels,
     lifted,
     margin_softmax,
@@ -56,6 +57,7 @@ FAMILIES = {
         information.RELATIONS
         + information_chain.RELATIONS
         + information_conditional.RELATIONS
+        + information_symmetries.RELATIONS
         + information_expectations.RELATIONS
         + information_claims.RELATIONS
     ),

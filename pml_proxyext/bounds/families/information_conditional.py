@@ -27,7 +27,7 @@ from pml_proxyext.bounds.families.two_views import views
 from pml_proxyext.bounds.relation import Kind, Relation, Side
 from pml_proxyext.information import Chain, CNCEBoosted, CNCEImportance, InfoNCE, RowDonskerVaradhan
 
-__all__ = ["RELATIONS"]
+__all__ = ["BOTH", "RELATIONS", "psi_phi"]
 
 
 def _leading_scores(batch: BoundBatch, width: int) -> Tensor:
@@ -36,16 +36,17 @@ def _leading_scores(batch: BoundBatch, width: int) -> Tensor:
     return first @ second.t() / batch["temperature"]
 
 
-def _psi_phi(batch: BoundBatch) -> tuple[Tensor, Tensor]:
+def psi_phi(batch: BoundBatch) -> tuple[Tensor, Tensor]:
+    """Return the scores of the subviews and of the samples, ``(K, K)`` each."""
     return _leading_scores(batch, math.ceil(batch.embeddings.shape[1] / 2)), score_matrix(batch)
 
 
 def _importance(batch: BoundBatch) -> Tensor:
-    return CNCEImportance()(*_psi_phi(batch))
+    return CNCEImportance()(*psi_phi(batch))
 
 
 def _importance_of_differences(batch: BoundBatch) -> Tensor:
-    psi, phi = (scores - scores.diagonal()[:, None] for scores in _psi_phi(batch))
+    psi, phi = (scores - scores.diagonal()[:, None] for scores in psi_phi(batch))
     return CNCEImportance()(psi, phi)
 
 
@@ -55,17 +56,17 @@ def _importance_of_nothing(batch: BoundBatch) -> Tensor:
 
 
 def _demi_rows(batch: BoundBatch) -> Tensor:
-    psi, phi = _psi_phi(batch)
+    psi, phi = psi_phi(batch)
     return InfoNCE().per_row(psi) + CNCEImportance().per_row(psi, phi)
 
 
 def _boosted_rows(batch: BoundBatch) -> Tensor:
-    return CNCEBoosted().per_row(*_psi_phi(batch))
+    return CNCEBoosted().per_row(*psi_phi(batch))
 
 
 def _agreeing(batch: BoundBatch) -> Tensor:
     """Return the rows in which the subview and the rest of the sample are both for the positive, or both against it."""
-    psi, phi = _psi_phi(batch)
+    psi, phi = psi_phi(batch)
     return (RowDonskerVaradhan().per_row(psi) >= 0) == (CNCEImportance().uncapped(psi, phi) >= 0)
 
 
@@ -79,12 +80,12 @@ def _ceilings(batch: BoundBatch, number: int) -> Tensor:
 
 
 def _uncapped_apart(batch: BoundBatch) -> Tensor:
-    psi, phi = _psi_phi(batch)
+    psi, phi = psi_phi(batch)
     return (RowDonskerVaradhan().per_row(psi) + CNCEImportance().uncapped(psi, phi)).mean()
 
 
 def _uncapped_together(batch: BoundBatch) -> Tensor:
-    psi, phi = _psi_phi(batch)
+    psi, phi = psi_phi(batch)
     return RowDonskerVaradhan()(psi + phi)
 
 

@@ -117,6 +117,22 @@ POSITIVE = fmean(WHOLE[i][i] for i in PAIRS)
 UNCAPPED = over_rows(row_dv, total(HALF, WHOLE))
 CONDITIONAL = fmean(capped(weighted_row(HALF, WHOLE, i)) for i in PAIRS)
 
+FIVE = fmean([INFONCE, over_rows(row_dv, WHOLE), dv(WHOLE), over_rows(club, WHOLE), L1OUT])
+
+
+def pushes(shares: Callable[[int], list[float]]) -> float:
+    """Give what the softmax of each row leaves to the negatives, by the exponentials of the candidates."""
+    return fmean(1 - 1 / sum(shares(i)) for i in PAIRS)
+
+
+def shares(i: int) -> list[float]:
+    return [math.exp(score - WHOLE[i][i]) for score in WHOLE[i]]
+
+
+def weighted_shares(i: int) -> list[float]:
+    return [1.0, 2 * math.exp(-weighted_row(HALF, WHOLE, i))]
+
+
 PER_BATCH = {
     "infonce_eq_ntxent": (INFONCE, INFONCE),
     "infonce_ceiling": (INFONCE, math.log(3)),
@@ -151,6 +167,9 @@ PER_BATCH = {
     "demi_le_row_dv": (fmean(demi_rows(HALF, WHOLE)), 2 / 3 * UNCAPPED),
     "importance_shift": (CONDITIONAL, CONDITIONAL),
     "importance_eq_infonce": (INFONCE, INFONCE),
+    "order_of_pairs": (FIVE, FIVE),
+    "infonce_gradient": (pushes(shares), pushes(shares)),
+    "importance_gradient": (pushes(weighted_shares), pushes(weighted_shares)),
 }
 
 
